@@ -1,0 +1,8 @@
+//! The agent driven by hand: inputs in, steps out.
+
+mod admission;
+mod fixture;
+mod histories;
+mod lifecycle;
+mod presence;
+mod restart;

@@ -1,0 +1,245 @@
+//! `run`: the main loop.
+//! In: link events, answers of the host, time, signals. Out: exit code.
+//! Holds: one task owns the core; whatever takes a while runs beside it and sends its answer back.
+
+use crate::args::complain;
+use crate::clock::Clock;
+use crate::config::{ConfigError, Settings};
+use crate::host::{Host, POLICY_INTERVAL, RealHost};
+use crate::journal_file::JournalFile;
+use crate::publications::Publications;
+use crate::shell::{Link, Shell};
+use crate::{result_key, systemd};
+use agent_core::{Agent, Config, Input};
+use proto_link::{LinkEvent, LinkOptions};
+use proto_mqtt::key::{COORDINATOR_KID, Signer, TrustedKeys};
+use proto_mqtt::report::{Policy, Status};
+use proto_mqtt::{BootId, Instance, Text};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+
+/// Answers that may wait for the main loop: every order under way and every report that is tracked.
+const ANSWERS: usize = 256;
+
+/// Without a deadline of the core the loop still looks at the time: a suspend shows only there.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A configuration whose files have been read.
+pub(crate) struct Prepared {
+    settings: Settings,
+    config: Config,
+    signer: Signer,
+}
+
+/// Reads and makes the files that the agent cannot do without.
+pub(crate) fn prepare(settings: Settings) -> Result<Prepared, ConfigError> {
+    let boot = read_boot(&settings)?;
+    let signer =
+        result_key::load_or_make(&settings.state_dir).map_err(|source| ConfigError::StateDir {
+            folder: settings.state_dir.display().to_string(),
+            source,
+        })?;
+    let mut inst = [0u8; 4];
+    getrandom::fill(&mut inst).map_err(|error| ConfigError::Unreadable {
+        file: "random source".to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    let segments = settings.relay.as_ref().map(|relay| {
+        relay
+            .segments
+            .keys()
+            .map(|name| Text::from(name.as_str()))
+            .collect()
+    });
+    let config = Config {
+        id: settings.id.clone(),
+        boot,
+        inst: Instance(u32::from_be_bytes(inst)),
+        version: Text::from(env!("CARGO_PKG_VERSION")),
+        keys: TrustedKeys::only(COORDINATOR_KID, settings.coordinator_key),
+        allow: settings.allow.clone(),
+        segments,
+        min_uptime_ms: millis(settings.min_uptime),
+        acts_per_hour: settings.acts_per_hour,
+        heartbeat_ms: millis(settings.heartbeat),
+    };
+    Ok(Prepared {
+        settings,
+        config,
+        signer,
+    })
+}
+
+fn read_boot(settings: &Settings) -> Result<BootId, ConfigError> {
+    let path = &settings.paths.boot_id;
+    let unreadable = |source| ConfigError::Unreadable {
+        file: path.display().to_string(),
+        source,
+    };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    text.trim()
+        .parse()
+        .map_err(|error| unreadable(std::io::Error::other(error)))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Connects and obeys until it is told to end.
+pub(crate) async fn run(prepared: Prepared) -> ExitCode {
+    let Prepared {
+        settings,
+        config,
+        signer,
+    } = prepared;
+    let capabilities = config.capabilities().collect();
+    let host: Arc<dyn Host> = Arc::new(RealHost::new(&settings, capabilities, signer.public_key()));
+    let journal = JournalFile::new(&settings.state_dir);
+    let clock = Clock::of_host(&settings.paths.uptime);
+    let (agent, steps) = Agent::new(config, journal.load(), clock.now());
+    let will = Arc::new(Mutex::new(agent.will(0)));
+
+    let (link, events) = match proto_link::connect(link_options(&settings, &will)) {
+        Ok(connected) => connected,
+        Err(error) => return complain(&ConfigError::Link(error), ExitCode::from(64)),
+    };
+    let (answers, answered) = mpsc::channel(ANSWERS);
+    let publications = Publications::new(settings.id.clone(), signer);
+    let mut shell = Shell {
+        agent,
+        link: link.clone(),
+        host,
+        publications,
+        journal,
+        clock,
+        answers,
+        will,
+        policy: Policy::default(),
+        ended: false,
+    };
+    shell.start(steps);
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return complain(&error, ExitCode::FAILURE),
+    };
+    tracing::info!(id = %settings.id, broker = %settings.broker, "agent started");
+    systemd::ready();
+    let code = obey(
+        &mut shell,
+        Sources {
+            events,
+            answered,
+            signals,
+        },
+        settings.health,
+    )
+    .await;
+    systemd::stopping();
+    link.close().await;
+    code
+}
+
+fn link_options(settings: &Settings, will: &Arc<Mutex<Status>>) -> LinkOptions {
+    let (id, will) = (settings.id.clone(), Arc::clone(will));
+    let mut options = LinkOptions::new(settings.broker.clone(), settings.id.as_str());
+    options.username = Some(settings.username.clone());
+    options.password = settings.password.clone();
+    options.ca_pem = settings.ca_pem.clone();
+    options.subscriptions = Publications::subscriptions(&settings.id);
+    options.will = Arc::new(move |conn| {
+        let status = will.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(Publications::status(&id, &Status { conn, ..status }))
+    });
+    options
+}
+
+/// Where inputs come from.
+struct Sources {
+    events: mpsc::Receiver<LinkEvent>,
+    answered: mpsc::Receiver<Input>,
+    signals: Signals,
+}
+
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn obey<L: Link>(shell: &mut Shell<L>, mut sources: Sources, health: Duration) -> ExitCode {
+    let mut health = every(health);
+    let mut policy = every(POLICY_INTERVAL);
+    let watchdog = systemd::watchdog_interval();
+    let mut pet = every(watchdog.unwrap_or(IDLE));
+    while !shell.ended {
+        let deadline = shell.until_deadline().unwrap_or(IDLE).min(IDLE);
+        tokio::select! {
+            event = sources.events.recv() => match event {
+                Some(event) => shell.feed(input(event)),
+                None => return complain(&LinkEnded, ExitCode::FAILURE),
+            },
+            Some(answer) = sources.answered.recv() => shell.feed(answer),
+            () = sleep(deadline) => shell.feed(Input::Tick),
+            _ = health.tick() => shell.announce_health(),
+            _ = policy.tick() => shell.look_at_policy(),
+            _ = pet.tick() => if watchdog.is_some() { systemd::alive() },
+            () = sources.signals.recv() => {
+                let host = systemd::host_is_stopping().await;
+                tracing::info!(host, "told to end");
+                shell.feed(Input::Terminating { host });
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The link itself logs when it goes up and down.
+fn input(event: LinkEvent) -> Input {
+    match event {
+        LinkEvent::Up { connection } => Input::Connected { conn: connection },
+        LinkEvent::Down { .. } => Input::Disconnected,
+        LinkEvent::Message {
+            topic,
+            payload,
+            retain,
+        } => {
+            tracing::trace!(topic, bytes = payload.len(), retain, "message");
+            Input::Message {
+                topic,
+                payload: payload.to_vec(),
+                retain,
+            }
+        }
+    }
+}
+
+/// The link's task is gone, which only a fault in it can do.
+#[derive(Debug, thiserror::Error)]
+#[error("the MQTT link ended by itself")]
+struct LinkEnded;
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

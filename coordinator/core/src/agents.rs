@@ -1,0 +1,153 @@
+//! What is known of agents: their latest heartbeat, what they relay for, the key their results must carry.
+//!
+//! In: heartbeats, presence, inventories. Out: fresh challenges, the relays that can reach a target.
+//! Holds: a retained message or a will never makes an agent live; only a heartbeat does.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::actions::Action;
+use crate::facts::{AgentInfo, AgentState, Beat};
+use crate::ids::{AgentId, MachineId, Token};
+use crate::lab::Ctx;
+
+/// One agent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Agent {
+    pub(crate) key: Option<String>,
+    pub(crate) info: Option<AgentInfo>,
+    pub(crate) beat: Option<Beat>,
+    pub(crate) beat_ms: u64,
+    pinged_ms: Option<u64>,
+    /// The instance that said goodbye; a heartbeat of another one makes it live again.
+    gone: Option<String>,
+}
+
+/// All agents.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Agents {
+    all: BTreeMap<AgentId, Agent>,
+}
+
+impl Agents {
+    pub(crate) fn get(&self, id: &AgentId) -> Option<&Agent> {
+        self.all.get(id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&AgentId, &Agent)> {
+        self.all.iter()
+    }
+
+    pub(crate) fn stored(&mut self, id: AgentId, key: String) {
+        self.all.entry(id).or_default().key = Some(key);
+    }
+
+    pub(crate) fn beat(&mut self, beat: Beat, ctx: &Ctx<'_>) {
+        let agent = self.all.entry(beat.agent.clone()).or_default();
+        agent.gone = None;
+        agent.pinged_ms = None;
+        agent.beat_ms = ctx.now.boot_ms;
+        agent.beat = Some(beat);
+    }
+
+    /// The first key that an agent shows is kept; a later, different one does not replace it.
+    pub(crate) fn info(&mut self, info: AgentInfo, ctx: &mut Ctx<'_>) {
+        let agent = self.all.entry(info.agent.clone()).or_default();
+        if let (None, Some(key)) = (&agent.key, &info.key) {
+            agent.key = Some(key.clone());
+            ctx.out.push(Action::RecordAgent {
+                agent: info.agent.clone(),
+                key: key.clone(),
+            });
+        }
+        agent.info = Some(info);
+    }
+
+    pub(crate) fn state(&mut self, id: &AgentId, state: AgentState, instance: &str) {
+        let Some(agent) = self.all.get_mut(id) else {
+            return;
+        };
+        let current = agent
+            .beat
+            .as_ref()
+            .is_some_and(|beat| beat.instance == instance);
+        match state {
+            AgentState::Offline | AgentState::Stopping if current => {
+                agent.gone = Some(instance.into())
+            }
+            AgentState::Offline | AgentState::Stopping | AgentState::Online => {}
+        }
+    }
+
+    /// A heartbeat was heard within the silence limit.
+    pub(crate) fn live(&self, id: &AgentId, ctx: &mut Ctx<'_>) -> bool {
+        let silent_ms = ctx.policy.agent_silent_ms;
+        self.all.get(id).is_some_and(|agent| {
+            agent.beat.is_some() && !ctx.due(agent.beat_ms.saturating_add(silent_ms))
+        })
+    }
+
+    /// Live, and it has not said goodbye since: worth sending a command to.
+    pub(crate) fn reachable(&self, id: &AgentId, ctx: &mut Ctx<'_>) -> bool {
+        self.live(id, ctx) && self.all.get(id).is_some_and(|agent| agent.gone.is_none())
+    }
+
+    /// A challenge young enough to be signed; asks for a new heartbeat where there is none.
+    pub(crate) fn challenge(&mut self, id: &AgentId, ctx: &mut Ctx<'_>) -> Option<String> {
+        let now_ms = ctx.now.boot_ms;
+        let fresh_ms = ctx.policy.challenge_fresh_ms;
+        let agent = self.all.get_mut(id)?;
+        if let Some(beat) = &agent.beat
+            && now_ms < agent.beat_ms.saturating_add(fresh_ms)
+        {
+            return Some(beat.challenge.clone());
+        }
+        let again_ms = agent
+            .pinged_ms
+            .map_or(0, |at| at.saturating_add(ctx.policy.ping_wait_ms));
+        if ctx.due(again_ms) {
+            agent.pinged_ms = Some(now_ms);
+            ctx.out.push(Action::Ping { agent: id.clone() });
+            ctx.at(now_ms.saturating_add(ctx.policy.ping_wait_ms));
+        }
+        None
+    }
+
+    /// Reachable relays for a segment, by name.
+    pub(crate) fn relays_on(&self, segment: &str, ctx: &mut Ctx<'_>) -> Vec<AgentId> {
+        self.relays(ctx, |info| info.segments.iter().any(|s| s == segment))
+    }
+
+    /// Reachable relays that hold a credential, or do not say what they hold, by name.
+    pub(crate) fn relays_with(&self, credentials: &str, ctx: &mut Ctx<'_>) -> Vec<AgentId> {
+        self.relays(ctx, |info| {
+            info.credentials
+                .as_ref()
+                .map_or(!info.segments.is_empty(), |held| {
+                    held.iter().any(|c| c == credentials)
+                })
+        })
+    }
+
+    fn relays(&self, ctx: &mut Ctx<'_>, fits: impl Fn(&AgentInfo) -> bool) -> Vec<AgentId> {
+        let candidates = self
+            .all
+            .iter()
+            .filter(|(_, agent)| agent.info.as_ref().is_some_and(&fits))
+            .map(|(id, _)| id.clone());
+        candidates.filter(|id| self.reachable(id, ctx)).collect()
+    }
+
+    /// The highest token that any agent has seen for a machine.
+    pub(crate) fn high_water(&self, machine: &MachineId) -> Token {
+        self.all
+            .values()
+            .filter_map(|agent| agent.info.as_ref())
+            .flat_map(|info| &info.high_water)
+            .filter(|(target, _)| target == machine)
+            .map(|(_, token)| *token)
+            .max()
+            .unwrap_or_default()
+    }
+}

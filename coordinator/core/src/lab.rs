@@ -1,0 +1,229 @@
+//! Everything the coordinator knows of, and the loop that turns facts into actions.
+//!
+//! In: [`Fact`]s. Out: [`Action`]s, the next deadline, a [`View`].
+//! Holds: `decide` is level-triggered: it may run any number of times and does only what is still to be done.
+//! Holds: before stored state is loaded, and without leadership, nothing is decided.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::actions::{Action, Answer, Rejected, RejectedKind};
+use crate::agents::Agents;
+use crate::facts::{Fact, Request};
+use crate::groups::Group;
+use crate::ids::{CommandId, GroupId, MachineId, Mint, Now, Ticket};
+use crate::machine::Machine;
+use crate::policy::Policy;
+use crate::record::{GroupRecord, MachineRecord};
+use crate::removal::Removal;
+use crate::spec::Joins;
+use crate::view::View;
+use crate::{choice, groups, lifecycle, observing, present, removal, requests};
+
+/// The decision core.
+#[derive(Debug)]
+pub struct Lab {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) groups: BTreeMap<GroupId, Group>,
+    pub(crate) machines: BTreeMap<MachineId, Machine>,
+    pub(crate) agents: Agents,
+    /// Stored state whose declaration has not been seen (yet).
+    pub(crate) orphan_groups: BTreeMap<GroupId, GroupRecord>,
+    pub(crate) orphan_machines: BTreeMap<MachineId, MachineRecord>,
+    pub(crate) removals: Vec<Removal>,
+    pub(crate) links: Links,
+    pub(crate) loaded: bool,
+    pub(crate) epoch: Option<u32>,
+    pub(crate) commands: BTreeMap<CommandId, MachineId>,
+    pub(crate) last_wake_ms: Option<u64>,
+    pub(crate) asked: VecDeque<(Ticket, u64, Request)>,
+    /// People who wait until their wish for a machine is stored under this version.
+    pub(crate) recording: Vec<(Ticket, MachineId, u64)>,
+    mint: Mint,
+    pending: Vec<Action>,
+    next: Option<u64>,
+    view: Option<Arc<View>>,
+}
+
+/// Who has been listening, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Links {
+    pub(crate) broker_ms: Option<u64>,
+    pub(crate) cluster_ms: Option<u64>,
+}
+
+impl Links {
+    /// Since when silence of such a machine means something; `None` while a listener is away.
+    pub(crate) fn listening_since(self, joins: Joins) -> Option<u64> {
+        match joins {
+            Joins::Agent => self.broker_ms,
+            Joins::Kubelet => Some(self.broker_ms?.max(self.cluster_ms?)),
+        }
+    }
+}
+
+/// What every decision needs at hand.
+pub(crate) struct Ctx<'a> {
+    pub(crate) now: Now,
+    pub(crate) policy: &'a Policy,
+    pub(crate) epoch: u32,
+    pub(crate) mint: &'a mut Mint,
+    pub(crate) commands: &'a mut BTreeMap<CommandId, MachineId>,
+    pub(crate) out: &'a mut Vec<Action>,
+    next: &'a mut Option<u64>,
+}
+
+impl Ctx<'_> {
+    /// Whether a time on the boot clock has come; if not, the core asks to be called then.
+    pub(crate) fn due(&mut self, at_ms: u64) -> bool {
+        if self.now.boot_ms >= at_ms {
+            return true;
+        }
+        self.at(at_ms);
+        false
+    }
+
+    /// Asks to be called at a time on the boot clock.
+    pub(crate) fn at(&mut self, at_ms: u64) {
+        *self.next = Some(self.next.map_or(at_ms, |next| next.min(at_ms)));
+    }
+
+    /// Answers a waiting caller.
+    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        self.out.push(Action::Answer { ticket, answer });
+    }
+
+    /// Tells a waiting caller why nothing changed.
+    pub(crate) fn reject(
+        &mut self,
+        ticket: Ticket,
+        kind: RejectedKind,
+        message: impl Into<alloc::string::String>,
+    ) {
+        self.answer(
+            ticket,
+            Answer::Rejected(Rejected {
+                kind,
+                message: message.into(),
+            }),
+        );
+    }
+}
+
+impl Lab {
+    /// An empty lab. `seed` makes ids unique among installations.
+    #[must_use]
+    pub fn new(seed: u64, policy: Policy) -> Self {
+        Self {
+            policy: Arc::new(policy),
+            groups: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            agents: Agents::default(),
+            orphan_groups: BTreeMap::new(),
+            orphan_machines: BTreeMap::new(),
+            removals: Vec::new(),
+            links: Links::default(),
+            loaded: false,
+            epoch: None,
+            commands: BTreeMap::new(),
+            last_wake_ms: None,
+            asked: VecDeque::new(),
+            recording: Vec::new(),
+            mint: Mint::new(seed, 0),
+            pending: Vec::new(),
+            next: None,
+            view: None,
+        }
+    }
+
+    /// Takes in one fact. Cheap: decisions come with [`Lab::decide`].
+    pub fn observe(&mut self, fact: Fact, now: Now) {
+        self.view = None;
+        self.with(now, |lab, ctx| observing::observe(lab, fact, ctx));
+    }
+
+    /// Everything there is to do now.
+    #[must_use]
+    pub fn decide(&mut self, now: Now) -> Vec<Action> {
+        self.view = None;
+        self.next = None;
+        if self.serving() {
+            self.with(now, |lab, ctx| {
+                requests::take(lab, ctx);
+                requests::answer_recorded(lab, ctx);
+                lifecycle::run(lab, ctx);
+                removal::run(lab, ctx);
+                choice::keep_sizes(lab, ctx);
+                groups::run(lab, ctx);
+                for machine in lab.machines.values_mut() {
+                    machine.flush(ctx);
+                }
+            });
+        } else {
+            self.with(now, |lab, ctx| {
+                for (ticket, _, _) in core::mem::take(&mut lab.asked) {
+                    ctx.reject(ticket, RejectedKind::Unavailable, lab.waiting_for());
+                }
+            });
+        }
+        core::mem::take(&mut self.pending)
+    }
+
+    /// When to call [`Lab::decide`] again even if no fact comes; boot clock, milliseconds.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// A snapshot for every reader.
+    #[must_use]
+    pub fn view(&mut self, now: Now) -> Arc<View> {
+        if let Some(view) = &self.view {
+            return Arc::clone(view);
+        }
+        let view = Arc::new(self.with(now, |lab, ctx| present::view(lab, ctx)));
+        self.view = Some(Arc::clone(&view));
+        view
+    }
+
+    pub(crate) fn serving(&self) -> bool {
+        self.loaded && self.epoch.is_some()
+    }
+
+    pub(crate) fn waiting_for(&self) -> &'static str {
+        match (self.loaded, self.epoch) {
+            (false, _) => "stored state is still being loaded",
+            (true, None) => "another coordinator leads",
+            (true, Some(_)) => "",
+        }
+    }
+
+    pub(crate) fn take_asked(&mut self) -> VecDeque<(Ticket, u64, Request)> {
+        core::mem::take(&mut self.asked)
+    }
+
+    /// Runs `f` with a context whose parts are lent out of the lab for the time being.
+    fn with<T>(&mut self, now: Now, f: impl FnOnce(&mut Self, &mut Ctx<'_>) -> T) -> T {
+        let policy = Arc::clone(&self.policy);
+        let mut mint = self.mint.clone();
+        let mut commands = core::mem::take(&mut self.commands);
+        let mut out = core::mem::take(&mut self.pending);
+        let mut next = self.next;
+        let mut ctx = Ctx {
+            now,
+            policy: &policy,
+            epoch: self.epoch.unwrap_or(0),
+            mint: &mut mint,
+            commands: &mut commands,
+            out: &mut out,
+            next: &mut next,
+        };
+        let result = f(self, &mut ctx);
+        self.mint = mint;
+        self.commands = commands;
+        self.pending = out;
+        self.next = next;
+        result
+    }
+}

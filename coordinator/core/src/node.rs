@@ -1,0 +1,387 @@
+//! What must be true of a machine's core Node: pure comparisons that end in a [`NodePatch`], a backup, a template.
+//!
+//! In: the Node as seen, the machine's record, its group's declaration. Out: the smallest change, or nothing.
+//! Holds: what a person put on a Node is never taken away, and comes back when the Node returns.
+//! Holds: the startup taint goes last, once provider id and labels are right.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::actions::{NodePatch, TaintChange};
+use crate::facts::{NodeSeen, Taint};
+use crate::record::{Learned, NodeBackup};
+
+/// Stands on a Node exactly while its machine is ordered off.
+pub(crate) const POWER_OFF_TAINT: &str = "homelab-autoscaler.dev/power-off";
+/// Names the group; part of every template, so that selectors work before a machine has joined.
+pub(crate) const GROUP_LABEL: &str = "homelab-autoscaler.dev/group";
+/// A kubelet may register with it; the cluster-autoscaler then counts the Node as not started yet.
+const STARTUP_TAINT: &str = "startup-taint.cluster-autoscaler.kubernetes.io/homelab-autoscaler";
+const AUTOSCALER_TAINTS: [&str; 2] = [
+    "ToBeDeletedByClusterAutoscaler",
+    "DeletionCandidateOfClusterAutoscaler",
+];
+/// Keys that others manage on a Node: never backed up, never part of a template.
+const FOREIGN_TAINT_PREFIXES: [&str; 3] = [
+    "node.kubernetes.io/",
+    "node.cloudprovider.kubernetes.io/",
+    "startup-taint.cluster-autoscaler.kubernetes.io/",
+];
+const FOREIGN_ANNOTATION_PREFIXES: [&str; 5] = [
+    "node.alpha.kubernetes.io/",
+    "volumes.kubernetes.io/",
+    "csi.volume.kubernetes.io/",
+    "cluster-autoscaler.kubernetes.io/",
+    "kubeadm.alpha.kubernetes.io/",
+];
+/// Tells the cluster-autoscaler to leave a Node alone.
+pub(crate) const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
+/// Marks that the annotation above is ours and may be taken away again.
+const SCALE_DOWN_DISABLED_BY: &str = "homelab-autoscaler.dev/scale-down-disabled-by";
+
+/// Labels that make a Node part of the control plane: never stopped, never deleted.
+const CONTROL_PLANE_LABELS: [&str; 3] = [
+    "node-role.kubernetes.io/control-plane",
+    "node-role.kubernetes.io/master",
+    "node-role.kubernetes.io/etcd",
+];
+
+pub(crate) fn is_fenced(node: &NodeSeen) -> bool {
+    node.unschedulable && node.taints.iter().any(|t| t.key == POWER_OFF_TAINT)
+}
+
+pub(crate) fn has_our_taint(node: &NodeSeen) -> bool {
+    node.taints.iter().any(|t| t.key == POWER_OFF_TAINT)
+}
+
+pub(crate) fn has_autoscaler_taint(node: &NodeSeen) -> bool {
+    node.taints.iter().any(|t| t.key == AUTOSCALER_TAINTS[0])
+}
+
+pub(crate) fn is_control_plane(node: &NodeSeen) -> bool {
+    CONTROL_PLANE_LABELS
+        .iter()
+        .any(|label| node.labels.contains_key(*label))
+}
+
+/// What a Node shall be like.
+pub(crate) struct Wanted<'a> {
+    /// The promised provider id.
+    pub(crate) provider_id: &'a str,
+    /// Name of the group, without its namespace.
+    pub(crate) group: &'a str,
+    /// Labels the group declares.
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    /// Kept from before the Node went.
+    pub(crate) backup: Option<&'a NodeBackup>,
+    /// A person wants it cordoned.
+    pub(crate) cordoned: bool,
+    /// Its machine comes back: whatever marked it for removal is stale.
+    pub(crate) returning: bool,
+    /// Why the cluster-autoscaler must leave it alone, if it must.
+    pub(crate) protected: Option<&'static str>,
+}
+
+/// The change that makes a Node of a machine which shall run what it shall be; `None` where it is already.
+pub(crate) fn change(node: &NodeSeen, wanted: &Wanted<'_>) -> Option<NodePatch> {
+    let provider_id = node
+        .provider_id
+        .is_empty()
+        .then(|| wanted.provider_id.to_string());
+    let labels = missing_labels(node, wanted);
+    let (annotations, remove_annotations) = annotations(node, wanted);
+    let rolled_back = wanted.returning || has_our_taint(node);
+    let settled = provider_id.is_none() && labels.is_empty();
+    let taints = taints(node, wanted, rolled_back, settled);
+    let unschedulable =
+        (rolled_back && node.unschedulable != wanted.cordoned).then_some(wanted.cordoned);
+    let resume = wanted.returning && node.suspended;
+    let patch = NodePatch {
+        node: node.name.clone(),
+        uid: node.uid.clone(),
+        provider_id,
+        labels,
+        annotations,
+        remove_annotations,
+        taints,
+        unschedulable,
+        resume,
+    };
+    (!is_empty(&patch)).then_some(patch)
+}
+
+fn is_empty(patch: &NodePatch) -> bool {
+    patch.provider_id.is_none()
+        && patch.labels.is_empty()
+        && patch.annotations.is_empty()
+        && patch.remove_annotations.is_empty()
+        && patch.taints.is_none()
+        && patch.unschedulable.is_none()
+        && !patch.resume
+}
+
+fn missing_labels(node: &NodeSeen, wanted: &Wanted<'_>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    if node.labels.get(GROUP_LABEL).map(String::as_str) != Some(wanted.group) {
+        labels.insert(GROUP_LABEL.to_string(), wanted.group.to_string());
+    }
+    let kept = wanted
+        .backup
+        .filter(|_| wanted.returning)
+        .into_iter()
+        .flat_map(|b| &b.labels);
+    for (key, value) in wanted.labels.iter().chain(kept) {
+        if !node.labels.contains_key(key) {
+            labels.insert(key.clone(), value.clone());
+        }
+    }
+    labels
+}
+
+fn annotations(node: &NodeSeen, wanted: &Wanted<'_>) -> (BTreeMap<String, String>, Vec<String>) {
+    let mut add = BTreeMap::new();
+    let mut remove = Vec::new();
+    for (key, value) in wanted
+        .backup
+        .filter(|_| wanted.returning)
+        .into_iter()
+        .flat_map(|b| &b.annotations)
+    {
+        if !node.annotations.contains_key(key) {
+            add.insert(key.clone(), value.clone());
+        }
+    }
+    let ours = node.annotations.contains_key(SCALE_DOWN_DISABLED_BY);
+    match wanted.protected {
+        Some(reason) if !node.annotations.contains_key(SCALE_DOWN_DISABLED) => {
+            add.insert(SCALE_DOWN_DISABLED.to_string(), "true".to_string());
+            add.insert(SCALE_DOWN_DISABLED_BY.to_string(), reason.to_string());
+        }
+        None if ours => remove.extend([
+            SCALE_DOWN_DISABLED.to_string(),
+            SCALE_DOWN_DISABLED_BY.to_string(),
+        ]),
+        Some(_) | None => {}
+    }
+    (add, remove)
+}
+
+fn taints(
+    node: &NodeSeen,
+    wanted: &Wanted<'_>,
+    rolled_back: bool,
+    settled: bool,
+) -> Option<TaintChange> {
+    let stale = |t: &Taint| {
+        (rolled_back
+            && (t.key == POWER_OFF_TAINT
+                || t.key
+                    .starts_with("node.cloudprovider.kubernetes.io/shutdown")))
+            || (wanted.returning && AUTOSCALER_TAINTS.contains(&t.key.as_str()))
+            || (settled && t.key == STARTUP_TAINT)
+    };
+    let mut to: Vec<Taint> = node.taints.iter().filter(|t| !stale(t)).cloned().collect();
+    for taint in wanted
+        .backup
+        .filter(|_| wanted.returning)
+        .into_iter()
+        .flat_map(|b| &b.taints)
+    {
+        if !to
+            .iter()
+            .any(|t| t.key == taint.key && t.effect == taint.effect)
+        {
+            to.push(taint.clone());
+        }
+    }
+    (to != node.taints).then(|| TaintChange {
+        from: node.taints.clone(),
+        to,
+    })
+}
+
+/// What must come back when the Node returns.
+pub(crate) fn backup(node: &NodeSeen, cordoned_by_person: bool) -> NodeBackup {
+    let foreign = |key: &str| {
+        FOREIGN_ANNOTATION_PREFIXES
+            .iter()
+            .any(|p| key.starts_with(p))
+    };
+    NodeBackup {
+        labels: node.labels.clone(),
+        annotations: node
+            .annotations
+            .iter()
+            .filter(|(key, _)| !foreign(key) && *key != SCALE_DOWN_DISABLED_BY)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        taints: permanent(&node.taints),
+        cordoned: cordoned_by_person,
+    }
+}
+
+/// What the next machine like this one can be expected to bring.
+pub(crate) fn learn(node: &NodeSeen, at_ms: i64) -> Learned {
+    Learned {
+        capacity: node.capacity.clone(),
+        allocatable: node.allocatable.clone(),
+        labels: node.labels.clone(),
+        taints: permanent(&node.taints),
+        at_ms,
+    }
+}
+
+fn permanent(taints: &[Taint]) -> Vec<Taint> {
+    let passing = |key: &str| {
+        key == POWER_OFF_TAINT
+            || AUTOSCALER_TAINTS.contains(&key)
+            || FOREIGN_TAINT_PREFIXES
+                .iter()
+                .any(|prefix| key.starts_with(prefix))
+    };
+    taints
+        .iter()
+        .filter(|t| !passing(&t.key))
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taint(key: &str) -> Taint {
+        Taint {
+            key: key.into(),
+            value: String::new(),
+            effect: "NoSchedule".into(),
+        }
+    }
+
+    fn node() -> NodeSeen {
+        NodeSeen {
+            name: "n".into(),
+            uid: "u".into(),
+            provider_id: "homelab://d/n".into(),
+            labels: BTreeMap::from([
+                (GROUP_LABEL.into(), "g".into()),
+                ("disk".into(), "ssd".into()),
+            ]),
+            ..NodeSeen::default()
+        }
+    }
+
+    fn wanted<'a>(
+        labels: &'a BTreeMap<String, String>,
+        backup: Option<&'a NodeBackup>,
+        returning: bool,
+    ) -> Wanted<'a> {
+        Wanted {
+            provider_id: "homelab://d/n",
+            group: "g",
+            labels,
+            backup,
+            cordoned: backup.is_some_and(|b| b.cordoned),
+            returning,
+            protected: None,
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_right_is_left_alone() {
+        assert_eq!(
+            change(&node(), &wanted(&BTreeMap::new(), None, false)),
+            None
+        );
+    }
+
+    #[test]
+    fn a_persons_cordon_and_the_autoscalers_taint_on_a_running_node_are_left_alone() {
+        let mut seen = node();
+        seen.unschedulable = true;
+        seen.taints = std::vec![taint("ToBeDeletedByClusterAutoscaler"), taint("mine")];
+        assert_eq!(change(&seen, &wanted(&BTreeMap::new(), None, false)), None);
+    }
+
+    #[test]
+    fn a_returning_node_gets_back_what_people_put_on_it_and_loses_stale_taints() {
+        let mut before = node();
+        before.taints = std::vec![
+            taint("mine"),
+            taint(POWER_OFF_TAINT),
+            taint("node.kubernetes.io/unreachable")
+        ];
+        before.annotations = BTreeMap::from([("note".into(), "do not move".into())]);
+        let kept = backup(&before, true);
+        assert_eq!(kept.taints, [taint("mine")]);
+        let mut fresh = node();
+        fresh.provider_id = String::new();
+        fresh.labels.remove("disk");
+        fresh.taints = std::vec![
+            taint("ToBeDeletedByClusterAutoscaler"),
+            taint(STARTUP_TAINT)
+        ];
+        let none = BTreeMap::new();
+        let patch = change(&fresh, &wanted(&none, Some(&kept), true)).expect("a change");
+        assert_eq!(patch.provider_id.as_deref(), Some("homelab://d/n"));
+        assert_eq!(patch.labels.get("disk").map(String::as_str), Some("ssd"));
+        assert_eq!(
+            patch.annotations.get("note").map(String::as_str),
+            Some("do not move")
+        );
+        assert_eq!(
+            patch.unschedulable,
+            Some(true),
+            "the person's cordon comes back"
+        );
+        let to = patch.taints.expect("taints change").to;
+        assert_eq!(
+            to,
+            [taint(STARTUP_TAINT), taint("mine")],
+            "the startup taint goes last"
+        );
+    }
+
+    #[test]
+    fn the_startup_taint_goes_once_everything_else_is_right() {
+        let mut seen = node();
+        seen.taints = std::vec![taint(STARTUP_TAINT)];
+        let patch = change(&seen, &wanted(&BTreeMap::new(), None, false)).expect("a change");
+        assert_eq!(patch.taints.expect("taints change").to, []);
+    }
+
+    #[test]
+    fn our_taint_without_an_order_is_taken_back_with_the_cordon_that_came_with_it() {
+        let mut seen = node();
+        seen.taints = std::vec![taint(POWER_OFF_TAINT)];
+        seen.unschedulable = true;
+        let patch = change(&seen, &wanted(&BTreeMap::new(), None, false)).expect("a change");
+        assert_eq!(patch.unschedulable, Some(false));
+        assert_eq!(patch.taints.expect("taints change").to, []);
+    }
+
+    #[test]
+    fn protection_is_announced_and_only_our_own_announcement_is_taken_back() {
+        let none = BTreeMap::new();
+        let mut protected = wanted(&none, None, false);
+        protected.protected = Some("LastRelay");
+        let patch = change(&node(), &protected).expect("a change");
+        assert_eq!(
+            patch
+                .annotations
+                .get(SCALE_DOWN_DISABLED)
+                .map(String::as_str),
+            Some("true")
+        );
+        let mut seen = node();
+        seen.annotations = patch.annotations;
+        let patch = change(&seen, &wanted(&none, None, false)).expect("a change");
+        assert_eq!(patch.remove_annotations.len(), 2);
+        let mut by_person = node();
+        by_person
+            .annotations
+            .insert(SCALE_DOWN_DISABLED.into(), "true".into());
+        assert_eq!(change(&by_person, &wanted(&none, None, false)), None);
+    }
+}

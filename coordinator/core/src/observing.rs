@@ -1,0 +1,272 @@
+//! Takes facts in: each changes what is known, none decides anything.
+//!
+//! In: every [`Fact`].
+//! Not here: what follows from them (`lifecycle`, `groups`, `removal`).
+
+use crate::facts::{Fact, NodeSeen, PowerRead, Report};
+use crate::groups::{self, Group};
+use crate::ids::MachineId;
+use crate::lab::{Ctx, Lab};
+use crate::machine::{Machine, Phase};
+use crate::record::{MachineRecord, OperationKind, PowerState};
+use crate::spec::{GroupSpec, MachineSpec};
+use crate::{node, removal, stopping, waking};
+
+pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
+    match fact {
+        Fact::GroupApplied(spec) => group_applied(lab, spec),
+        Fact::GroupRemoved(id) => group_removed(lab, &id),
+        Fact::MachineApplied(spec) => machine_applied(lab, spec, ctx),
+        Fact::MachineRemoved(id) => machine_removed(lab, &id),
+        Fact::GroupStored { group, record } => match lab.groups.get_mut(&group) {
+            Some(known) => known.stored(record, ctx),
+            None => drop(lab.orphan_groups.insert(group, record)),
+        },
+        Fact::MachineStored { machine, record } => match lab.machines.get_mut(&machine) {
+            Some(known) => replay(known, record, ctx),
+            None => drop(lab.orphan_machines.insert(machine, record)),
+        },
+        Fact::AgentStored { agent, key } => lab.agents.stored(agent, key),
+        Fact::Committed { group, sequence } => groups::committed(lab, &group, sequence, ctx),
+        Fact::CommitLost { group, record } => groups::lost(lab, &group, record, ctx),
+        Fact::CommitFailed { group, fault } => groups::failed(lab, &group, fault, ctx),
+        Fact::Recorded { machine, version } => {
+            if let Some(machine) = lab.machines.get_mut(&machine) {
+                machine.recorded(version);
+            }
+        }
+        Fact::RecordFailed { machine, fault: _ } => {
+            let at_ms = ctx.now.boot_ms.saturating_add(ctx.policy.store_retry_ms);
+            if let Some(machine) = lab.machines.get_mut(&machine) {
+                machine.record_failed(at_ms);
+            }
+        }
+        Fact::Beat(beat) => lab.agents.beat(beat, ctx),
+        Fact::AgentState {
+            agent,
+            state,
+            boot_id: _,
+            instance,
+        } => lab.agents.state(&agent, state, &instance),
+        Fact::AgentInfo(info) => lab.agents.info(info, ctx),
+        Fact::Reported(report) => reported(lab, &report, ctx),
+        Fact::Broker { up } => lab.links.broker_ms = listening(lab.links.broker_ms, up, ctx),
+        Fact::Cluster { up } => lab.links.cluster_ms = listening(lab.links.cluster_ms, up, ctx),
+        Fact::NodeSeen(seen) => node_seen(lab, seen, ctx),
+        Fact::NodeGone { name } => node_gone(lab, &name),
+        Fact::LeaseRenewed { name } => {
+            if let Some(machine) = by_node(lab, &name) {
+                machine.seen.lease_ms = Some(ctx.now.boot_ms);
+            }
+        }
+        Fact::Fenced { machine, outcome } => removal::fenced(lab, &machine, outcome, ctx),
+        Fact::PodsListed { machine, outcome } => {
+            if let Some(machine) = lab.machines.get_mut(&machine) {
+                stopping::pods_listed(machine, outcome, &mut lab.agents, ctx);
+            }
+        }
+        Fact::NodeDone { machine, outcome } => node_done(lab, &machine, outcome, ctx),
+        Fact::Loaded => lab.loaded = true,
+        Fact::Leading { epoch } => {
+            lab.epoch = Some(epoch);
+            ctx.mint.set_epoch(epoch);
+        }
+        Fact::Following => lab.epoch = None,
+        Fact::Asked {
+            ticket,
+            deadline_ms,
+            request,
+        } => lab.asked.push_back((ticket, deadline_ms, request)),
+    }
+}
+
+fn listening(since: Option<u64>, up: bool, ctx: &Ctx<'_>) -> Option<u64> {
+    up.then(|| since.unwrap_or(ctx.now.boot_ms))
+}
+
+fn group_applied(lab: &mut Lab, spec: GroupSpec) {
+    match lab.groups.get_mut(&spec.id) {
+        Some(group) => group.declare(spec),
+        None => {
+            let record = lab.orphan_groups.remove(&spec.id).unwrap_or_default();
+            lab.groups.insert(spec.id.clone(), Group::new(spec, record));
+        }
+    }
+}
+
+/// The stored wish is kept: a declaration that comes back finds it again.
+fn group_removed(lab: &mut Lab, id: &crate::ids::GroupId) {
+    if let Some(group) = lab.groups.remove(id) {
+        lab.orphan_groups.insert(id.clone(), group.into_record());
+    }
+}
+
+fn machine_applied(lab: &mut Lab, spec: MachineSpec, ctx: &mut Ctx<'_>) {
+    if let Some(machine) = lab.machines.get_mut(&spec.id) {
+        machine.spec = spec;
+        return;
+    }
+    let id = spec.id.clone();
+    let mut machine = Machine::new(spec);
+    machine.since_ms = ctx.now.wall_ms;
+    if let Some(record) = lab.orphan_machines.remove(&id) {
+        replay(&mut machine, record, ctx);
+    }
+    lab.machines.insert(id, machine);
+}
+
+fn machine_removed(lab: &mut Lab, id: &MachineId) {
+    if let Some(machine) = lab.machines.remove(id) {
+        lab.orphan_machines.insert(id.clone(), machine.record);
+    }
+}
+
+/// Stored state, read at start or written by somebody else since.
+fn replay(machine: &mut Machine, record: MachineRecord, ctx: &mut Ctx<'_>) {
+    let known = machine.record != MachineRecord::default();
+    if known {
+        // This process is the only writer; what it holds is newer than any echo.
+        return;
+    }
+    machine.record = record;
+    machine.since_ms = machine.record.power.since_ms;
+    match machine.record.operation.as_ref().map(|op| op.kind) {
+        Some(OperationKind::Wake) => waking::resume(machine, ctx),
+        Some(OperationKind::Stop) => stopping::resume(machine, ctx),
+        None => {
+            let (phase, why, message) = match machine.record.power.state {
+                PowerState::Running => (
+                    Phase::Running,
+                    "Running",
+                    "Was running when this coordinator started",
+                ),
+                PowerState::Off => (Phase::Off, "Off", "Was off when this coordinator started"),
+                PowerState::Unknown => (
+                    Phase::Unknown,
+                    "NotSeenYet",
+                    "Nobody has seen it since it was declared",
+                ),
+            };
+            machine.phase = phase;
+            machine.explain(why, message.into());
+        }
+    }
+}
+
+fn reported(lab: &mut Lab, report: &Report, ctx: &mut Ctx<'_>) {
+    if !report.trusted {
+        return;
+    }
+    let named = lab_machine_of(lab, ctx, report);
+    let Some(machine) = named.and_then(|id| lab.machines.get_mut(&id)) else {
+        return;
+    };
+    if let Some(read) = report.read {
+        bmc_read(machine, read, ctx);
+    }
+    waking::reported(machine, report, ctx);
+    stopping::reported(machine, report, &lab.agents, ctx);
+}
+
+/// The command tells the machine; after a restart only the stored operation still does.
+fn lab_machine_of(lab: &Lab, ctx: &Ctx<'_>, report: &Report) -> Option<MachineId> {
+    if let Some(id) = ctx.commands.get(&report.command) {
+        return Some(id.clone());
+    }
+    let has_operation = |machine: &&Machine| {
+        machine
+            .record
+            .operation
+            .as_ref()
+            .is_some_and(|op| op.id == report.command)
+    };
+    lab.machines
+        .values()
+        .find(has_operation)
+        .map(|machine| machine.id().clone())
+}
+
+fn bmc_read(machine: &mut Machine, read: PowerRead, ctx: &Ctx<'_>) {
+    let now_ms = ctx.now.boot_ms;
+    machine.seen.bmc = Some((read, now_ms));
+    match read {
+        PowerRead::Off => {
+            machine.seen.bmc_off_since_ms.get_or_insert(now_ms);
+        }
+        PowerRead::On | PowerRead::Other => machine.seen.bmc_off_since_ms = None,
+    }
+}
+
+fn by_node<'a>(lab: &'a mut Lab, name: &str) -> Option<&'a mut Machine> {
+    // A machine's Node bears the machine's name unless its declaration says otherwise.
+    let direct = MachineId::new(name);
+    let id = match lab.machines.get(&direct) {
+        Some(machine) if machine.spec.node_name == name => direct,
+        Some(_) | None => lab
+            .machines
+            .values()
+            .find(|m| m.spec.node_name == name)?
+            .id()
+            .clone(),
+    };
+    lab.machines.get_mut(&id)
+}
+
+fn node_seen(lab: &mut Lab, seen: NodeSeen, ctx: &Ctx<'_>) {
+    let Some(machine) = by_node(lab, &seen.name) else {
+        return;
+    };
+    if !node::is_fenced(&seen) && !node::has_autoscaler_taint(&seen) {
+        machine.seen.cordoned_by_person = seen.unschedulable;
+        machine.seen.fenced_ms = None;
+    }
+    let replaced = machine
+        .seen
+        .node
+        .as_ref()
+        .is_some_and(|old| old.uid != seen.uid);
+    if replaced {
+        machine.seen.node_busy_until_ms = None;
+    }
+    if node::is_fenced(&seen) {
+        machine.seen.fenced_ms.get_or_insert(ctx.now.boot_ms);
+    }
+    machine.seen.node = Some(seen);
+}
+
+fn node_gone(lab: &mut Lab, name: &str) {
+    if let Some(machine) = by_node(lab, name) {
+        machine.seen.node = None;
+        machine.seen.lease_ms = None;
+        machine.seen.fenced_ms = None;
+        machine.seen.node_busy_until_ms = None;
+    }
+}
+
+fn node_done(
+    lab: &mut Lab,
+    id: &MachineId,
+    outcome: Result<(), alloc::string::String>,
+    ctx: &mut Ctx<'_>,
+) {
+    let Some(machine) = lab.machines.get_mut(id) else {
+        return;
+    };
+    machine.seen.node_busy_until_ms = match outcome {
+        // The change is done; the watch will show it. Until then nothing is planned on the old sight.
+        Ok(()) => Some(
+            ctx.now
+                .boot_ms
+                .saturating_add(ctx.policy.store_retry_ms / 4),
+        ),
+        Err(message) => {
+            machine.event(
+                crate::actions::Severity::Warning,
+                "NodeChangeFailed",
+                message,
+                ctx,
+            );
+            Some(ctx.now.boot_ms.saturating_add(ctx.policy.store_retry_ms))
+        }
+    };
+}

@@ -1,0 +1,187 @@
+//! What is stored of each group and machine, so that a restart forgets nothing that matters.
+//!
+//! Holds: an operation is stored before its first command is sent; `wanted` changes only by a commit.
+//! Not here: what was seen a moment ago (`machine`), which is observed again after a restart.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::facts::Taint;
+use crate::ids::{CommandId, MachineId, Token};
+
+/// The stored wish for a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupRecord {
+    /// Machines that shall run, in the order they were asked for.
+    pub wanted: Vec<MachineId>,
+    /// Raised by one with each commit; 0 means never stored.
+    pub sequence: u64,
+    /// The size increase that the present sequence stands for, if it was one.
+    pub last_increase: Option<Increase>,
+}
+
+/// A size increase, kept so that its repetition can be recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Increase {
+    /// By how many machines.
+    pub delta: i32,
+    /// Wall clock, milliseconds.
+    pub at_ms: i64,
+}
+
+/// What is stored of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachineRecord {
+    /// Highest token granted for it.
+    pub token: Token,
+    /// The operation under way.
+    pub operation: Option<Operation>,
+    /// A standing order to be off.
+    pub order: Option<OffOrder>,
+    /// Last power state that was established.
+    pub power: PowerRecord,
+    /// Boot id last seen.
+    pub boot_id: Option<String>,
+    /// When we last woke it ourselves and saw it run, wall clock, milliseconds.
+    pub proven_at_ms: Option<i64>,
+    /// When it was last confirmed off, wall clock, milliseconds.
+    pub last_off_at_ms: Option<i64>,
+    /// Set while it is left out because it did not start.
+    pub quarantine: Option<Quarantine>,
+    /// The provider id promised to the cluster-autoscaler.
+    pub provider_id: Option<String>,
+    /// A person's temporary wish.
+    pub override_: Option<Override>,
+    /// What its core Node brought when it last joined.
+    pub learned: Option<Learned>,
+    /// What must come back on its core Node when it returns.
+    pub node_backup: Option<NodeBackup>,
+    /// Id of the last request by a person that was carried out.
+    pub last_ask: Option<String>,
+}
+
+/// One power operation on one machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// ULID; also the command id of the one command that must not run twice.
+    pub id: CommandId,
+    /// Which way.
+    pub kind: OperationKind,
+    /// Fencing token it started with.
+    pub token: Token,
+    /// The boot that a stop is meant for.
+    pub boot_id: Option<String>,
+    /// Wall clock, milliseconds.
+    pub started_at_ms: i64,
+    /// Who asked: `cluster-autoscaler IncreaseSize(3)`, `user ann`, `minSize`…
+    pub by: String,
+    /// A stop only: the machine itself has said, signed, that it is going down.
+    pub going_down: bool,
+}
+
+/// Which way an operation moves power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationKind {
+    /// Towards running.
+    Wake,
+    /// Towards off.
+    Stop,
+}
+
+/// A standing order to be off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffOrder {
+    /// ULID.
+    pub id: CommandId,
+    /// Who ordered it.
+    pub by: String,
+    /// Wall clock, milliseconds.
+    pub at_ms: i64,
+    /// Wake it again once it is off: a proof that it can be woken.
+    pub then_wake: bool,
+}
+
+/// The power state that was established last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PowerRecord {
+    /// The state.
+    pub state: PowerState,
+    /// True where off was concluded from silence rather than read from a BMC.
+    pub inferred: bool,
+    /// Since when, wall clock, milliseconds.
+    pub since_ms: i64,
+}
+
+/// Whether a machine has power, as far as anybody saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PowerState {
+    /// Seen running.
+    Running,
+    /// Confirmed off.
+    Off,
+    /// Neither was observed.
+    #[default]
+    Unknown,
+}
+
+/// Leaves a machine out for a while because it did not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Wall clock, milliseconds.
+    pub until_ms: i64,
+    /// Failures in a row; each doubles the time.
+    pub failures: u32,
+    /// Stable word, such as `BootTimeout`.
+    pub reason: String,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// A person's temporary wish for one machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// Which way.
+    pub power: OverridePower,
+    /// Wall clock, milliseconds; absent means until it is taken back.
+    pub until_ms: Option<i64>,
+    /// Who wished it.
+    pub by: String,
+}
+
+/// The power that an override asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverridePower {
+    /// Keep it running.
+    Running,
+    /// Keep it off.
+    Off,
+}
+
+/// What a core Node brought when it joined: the template for waking its like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Quantities by resource name.
+    pub capacity: BTreeMap<String, String>,
+    /// Quantities by resource name.
+    pub allocatable: BTreeMap<String, String>,
+    /// All labels of the Node.
+    pub labels: BTreeMap<String, String>,
+    /// Permanent taints.
+    pub taints: Vec<Taint>,
+    /// Wall clock, milliseconds.
+    pub at_ms: i64,
+}
+
+/// What people put on a core Node, kept while the Node is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeBackup {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Taints.
+    pub taints: Vec<Taint>,
+    /// True where a person, not we or the cluster-autoscaler, had cordoned it.
+    pub cordoned: bool,
+}

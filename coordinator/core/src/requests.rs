@@ -1,0 +1,323 @@
+//! Requests: checked in full before anything changes, then handed on as changes.
+//!
+//! In: what callers ask. Out: changes for `groups`, removals, overrides; or a rejection.
+//! Holds: all or nothing; an unknown name or a foreign machine changes nothing.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::actions::{Answer, RejectedKind};
+use crate::choice;
+use crate::facts::{Ask, NodeRef, Request};
+use crate::groups::{Change, Group, What};
+use crate::ids::{GroupId, MachineId, Ticket};
+use crate::lab::{Ctx, Lab};
+use crate::machine::{Machine, Phase};
+use crate::record::{OffOrder, Override, OverridePower, PowerRecord, PowerState};
+use crate::removal::{self, Leaving};
+use crate::spec::{Mode, PowerPolicy};
+
+type Refusal = (RejectedKind, String);
+
+/// Takes every request that has come in since the last pass.
+pub(crate) fn take(lab: &mut Lab, ctx: &mut Ctx<'_>) {
+    for (ticket, deadline_ms, request) in lab.take_asked() {
+        if ctx.now.boot_ms >= deadline_ms {
+            ctx.reject(
+                ticket,
+                RejectedKind::DeadlineExceeded,
+                "the caller's deadline had passed on arrival",
+            );
+            continue;
+        }
+        let caller = (ticket, deadline_ms);
+        let refusal = match request {
+            Request::Increase {
+                group,
+                delta,
+                looked,
+            } => increase(lab, &group, (delta, looked), caller),
+            Request::Delete { group, nodes } => delete(lab, &group, &nodes, caller, ctx),
+            Request::Decrease { group, delta } => decrease(lab, &group, delta, caller, ctx),
+            Request::Ask {
+                machine,
+                id,
+                ask,
+                by,
+            } => person(lab, &machine, (id, ask, by), ticket, ctx),
+        };
+        if let Err((kind, message)) = refusal {
+            ctx.reject(ticket, kind, message);
+        }
+    }
+}
+
+/// A group that the cluster-autoscaler may change.
+fn autoscaled<'a>(lab: &'a mut Lab, id: &GroupId) -> Result<&'a mut Group, Refusal> {
+    let Some(group) = lab.groups.get_mut(id) else {
+        return Err((RejectedKind::NotFound, format!("no group {id} is declared")));
+    };
+    match group.spec.mode {
+        Mode::Autoscaler if group.spec.paused => Err((
+            RejectedKind::FailedPrecondition,
+            format!("group {id} is paused"),
+        )),
+        Mode::Autoscaler => Ok(group),
+        Mode::Manual { .. } => Err((
+            RejectedKind::FailedPrecondition,
+            format!("group {id} is in mode Manual"),
+        )),
+    }
+}
+
+fn increase(
+    lab: &mut Lab,
+    id: &GroupId,
+    (delta, looked): (i32, u64),
+    caller: (Ticket, u64),
+) -> Result<(), Refusal> {
+    let group = autoscaled(lab, id)?;
+    if delta <= 0 {
+        return Err((
+            RejectedKind::InvalidArgument,
+            format!("delta is {delta}, it must be above 0"),
+        ));
+    }
+    group.push(Change {
+        what: What::Increase { delta, looked },
+        caller: Some(caller),
+    });
+    Ok(())
+}
+
+fn decrease(
+    lab: &mut Lab,
+    id: &GroupId,
+    delta: i32,
+    caller: (Ticket, u64),
+    ctx: &mut Ctx<'_>,
+) -> Result<(), Refusal> {
+    autoscaled(lab, id)?;
+    if delta >= 0 {
+        return Err((
+            RejectedKind::InvalidArgument,
+            format!("delta is {delta}, it must be below 0"),
+        ));
+    }
+    let count = usize::try_from(delta.unsigned_abs()).unwrap_or(usize::MAX);
+    let machines = choice::for_decrease(lab, id, count);
+    let by = format!("cluster-autoscaler DecreaseTargetSize({delta})");
+    removal::prepare(
+        lab,
+        id,
+        Leaving {
+            machines,
+            by,
+            caller: Some(caller),
+        },
+        ctx,
+    );
+    Ok(())
+}
+
+fn delete(
+    lab: &mut Lab,
+    id: &GroupId,
+    nodes: &[NodeRef],
+    caller: (Ticket, u64),
+    ctx: &mut Ctx<'_>,
+) -> Result<(), Refusal> {
+    autoscaled(lab, id)?;
+    let mut machines: Vec<MachineId> = Vec::new();
+    for node in nodes {
+        let machine = resolve(lab, id, node)?;
+        if lab
+            .groups
+            .get(id)
+            .is_some_and(|group| group.wants(machine.id()))
+        {
+            removal::may_delete(lab, machine)?;
+            if !machines.contains(machine.id()) {
+                machines.push(machine.id().clone());
+            }
+        } else if matches!(machine.phase, Phase::Running) && machine.record.order.is_none() {
+            removal::may_delete(lab, machine)?;
+        }
+    }
+    if let Some(group) = lab.groups.get(id) {
+        removal::check_minimum(lab, id, &group.record.wanted, &machines, true)?;
+    }
+    let by = format!("cluster-autoscaler DeleteNodes({})", nodes.len());
+    removal::prepare(
+        lab,
+        id,
+        Leaving {
+            machines,
+            by,
+            caller: Some(caller),
+        },
+        ctx,
+    );
+    Ok(())
+}
+
+/// By provider id first, then by Node name, then by the name of the machine itself.
+fn resolve<'a>(lab: &'a Lab, id: &GroupId, node: &NodeRef) -> Result<&'a Machine, Refusal> {
+    if node.provider_id.is_empty() && node.name.is_empty() {
+        return Err((
+            RejectedKind::InvalidArgument,
+            "a node has neither provider id nor name".to_string(),
+        ));
+    }
+    let scheme = lab.policy.provider_scheme;
+    let members = || lab.machines.values().filter(|m| m.spec.group == *id);
+    let by_id = members().find(|m| {
+        let promised = m.provider_id(scheme);
+        promised == node.provider_id || promised == node.name
+    });
+    let by_name =
+        || members().find(|m| m.spec.node_name == node.name || m.id().as_str() == node.name);
+    by_id.or_else(by_name).ok_or_else(|| {
+        let name = if node.name.is_empty() {
+            &node.provider_id
+        } else {
+            &node.name
+        };
+        (
+            RejectedKind::InvalidArgument,
+            format!("node {name} does not belong to group {id}"),
+        )
+    })
+}
+
+/// What a person asks of one machine. Repeating an id changes nothing more.
+fn person(
+    lab: &mut Lab,
+    id: &MachineId,
+    (ask_id, ask, by): (String, Ask, String),
+    ticket: Ticket,
+    ctx: &mut Ctx<'_>,
+) -> Result<(), Refusal> {
+    let Some(machine) = lab.machines.get(id) else {
+        return Err((
+            RejectedKind::NotFound,
+            format!("no machine {id} is declared"),
+        ));
+    };
+    if machine.record.last_ask.as_ref() == Some(&ask_id) {
+        ctx.answer(ticket, Answer::Done);
+        return Ok(());
+    }
+    check_ask(lab, machine, ask)?;
+    let order_id = ctx.mint.ulid(ctx.now.wall_ms);
+    let now = ctx.now;
+    let Some(machine) = lab.machines.get_mut(id) else {
+        return Ok(());
+    };
+    match ask {
+        Ask::Power { power, until_ms } => {
+            machine.record.override_ = Some(Override {
+                power,
+                until_ms,
+                by,
+            })
+        }
+        Ask::Release => machine.record.override_ = None,
+        Ask::Retry => {
+            machine.record.quarantine = None;
+            if matches!(machine.phase, Phase::WakeFailed(_)) {
+                machine.enter(
+                    Phase::Unknown,
+                    "Retry",
+                    format!("To be tried again, asked by {by}"),
+                    ctx,
+                );
+            }
+        }
+        Ask::ConfirmOff => {
+            machine.record.power = PowerRecord {
+                state: PowerState::Off,
+                inferred: true,
+                since_ms: now.wall_ms,
+            };
+            machine.record.last_off_at_ms = Some(now.wall_ms);
+            machine.seen.off_ms = Some(now.boot_ms);
+            machine.record.order = None;
+            machine.end();
+            machine.enter(
+                Phase::Off,
+                "ConfirmedByPerson",
+                format!("Confirmed off by {by}"),
+                ctx,
+            );
+        }
+        Ask::Prove => {
+            machine.record.order = Some(OffOrder {
+                id: order_id,
+                by: format!("prove, {by}"),
+                at_ms: now.wall_ms,
+                then_wake: true,
+            });
+        }
+    }
+    machine.record.last_ask = Some(ask_id);
+    machine.touch();
+    let version = machine.pending_version();
+    lab.recording.push((ticket, id.clone(), version));
+    Ok(())
+}
+
+/// Answers people whose wishes are durable now.
+pub(crate) fn answer_recorded(lab: &mut Lab, ctx: &mut Ctx<'_>) {
+    let recorded =
+        |id: &MachineId, version| lab.machines.get(id).is_none_or(|m| m.is_recorded(version));
+    lab.recording.retain(|(ticket, id, version)| {
+        let done = recorded(id, *version);
+        if done {
+            ctx.answer(*ticket, Answer::Done);
+        }
+        !done
+    });
+}
+
+fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
+    let refuse = |message: String| Err((RejectedKind::FailedPrecondition, message));
+    let id = machine.id();
+    let stops = matches!(
+        ask,
+        Ask::Prove
+            | Ask::Power {
+                power: OverridePower::Off,
+                ..
+            }
+    );
+    if machine.spec.power == PowerPolicy::Unmanaged
+        && !matches!(ask, Ask::ConfirmOff | Ask::Release)
+    {
+        return refuse(format!("{id} has power: Unmanaged"));
+    }
+    if stops && machine.spec.wake.is_empty() {
+        return refuse(format!(
+            "{id} has no way to be woken again: declare wakeOnLAN or redfish"
+        ));
+    }
+    if stops && let Some(reason) = removal::protected(lab, machine) {
+        return refuse(format!("{id} is not stopped: {reason}"));
+    }
+    match (ask, &machine.phase) {
+        (Ask::ConfirmOff, Phase::Running) => refuse(format!("{id} is heard: it is not off")),
+        (
+            Ask::Prove,
+            Phase::Unknown
+            | Phase::Off
+            | Phase::Waking(_)
+            | Phase::WakeFailed(_)
+            | Phase::Stopping(_),
+        ) => refuse(format!(
+            "{id} is {}, a proof starts from running",
+            machine.phase_name().as_str()
+        )),
+        (Ask::Power { .. } | Ask::Release | Ask::Retry | Ask::ConfirmOff | Ask::Prove, _) => Ok(()),
+    }
+}

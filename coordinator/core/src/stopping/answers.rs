@@ -1,0 +1,152 @@
+//! What comes back while a machine is being stopped: its pods, and the reports of whoever carries the stop out.
+//!
+//! Holds: only an empty, current pod list lets the order go out; a refusal is retried under a new id, never forgotten.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::orders::order;
+use super::{Hold, Step, Stopping, hold};
+use crate::agents::Agents;
+use crate::facts::{Report, ReportState};
+use crate::lab::Ctx;
+use crate::machine::{Machine, Phase, list};
+use crate::record::OperationKind;
+
+/// Takes in a pod list. Only an empty one lets the order go out, at once.
+pub(crate) fn pods_listed(
+    machine: &mut Machine,
+    outcome: Result<Vec<String>, String>,
+    agents: &mut Agents,
+    ctx: &mut Ctx<'_>,
+) {
+    let Phase::Stopping(mut stopping) = machine.phase.clone() else {
+        return;
+    };
+    if !matches!(stopping.step, Step::Listing { asked_ms: Some(_) }) {
+        return;
+    }
+    match outcome {
+        Ok(pods) if pods.is_empty() => order(machine, &mut stopping, agents, ctx),
+        Ok(pods) => {
+            let message = format!("Not stopped: {} still run on it", list(&pods));
+            hold(
+                machine,
+                &mut stopping,
+                Hold {
+                    for_ms: ctx.policy.pods_retry_ms,
+                    why: "PodsStillRunning",
+                    message,
+                },
+                ctx,
+            );
+        }
+        Err(fault) => {
+            let message = format!("Not stopped: its pods could not be listed ({fault})");
+            hold(
+                machine,
+                &mut stopping,
+                Hold {
+                    for_ms: ctx.policy.pods_retry_ms,
+                    why: "PodsUnknown",
+                    message,
+                },
+                ctx,
+            );
+        }
+    }
+    machine.phase = Phase::Stopping(stopping);
+}
+
+/// Takes in a report about this machine's stop. `stopping.last` or the operation's own id name the command.
+pub(crate) fn reported(machine: &mut Machine, report: &Report, agents: &Agents, ctx: &mut Ctx<'_>) {
+    let Phase::Stopping(mut stopping) = machine.phase.clone() else {
+        return;
+    };
+    let operation = machine.record.operation.clone();
+    let ours = stopping.last.as_ref() == Some(&report.command)
+        || operation.as_ref().is_some_and(|op| op.id == report.command);
+    if !ours {
+        return;
+    }
+    match report.state {
+        ReportState::Accepted => machine.explain(
+            "StopAccepted",
+            format!("{} has accepted the stop", report.agent),
+        ),
+        ReportState::Running | ReportState::Done => going_down(machine, &mut stopping, report, ctx),
+        ReportState::Refused
+        | ReportState::Failed
+        | ReportState::Aborted
+        | ReportState::Interrupted => {
+            refused(machine, &mut stopping, report, agents, ctx);
+        }
+    }
+    machine.phase = Phase::Stopping(stopping);
+}
+
+fn going_down(machine: &mut Machine, stopping: &mut Stopping, report: &Report, ctx: &mut Ctx<'_>) {
+    if matches!(stopping.step, Step::GoingDown { .. }) {
+        return;
+    }
+    stopping.step = Step::GoingDown {
+        from_ms: ctx.now.boot_ms,
+    };
+    // Only the machine's own signed word, not a relay's, lets silence count as off after a restart.
+    if let Some(operation) = machine.record.operation.as_mut()
+        && report.agent == machine.spec.agent
+    {
+        operation.going_down = true;
+        machine.touch();
+    }
+    machine.explain(
+        "GoingDown",
+        format!("{} has said that it goes down", report.agent),
+    );
+}
+
+/// A refusal is not the end: the same order under a new id, by the next method, after a while.
+fn refused(
+    machine: &mut Machine,
+    stopping: &mut Stopping,
+    report: &Report,
+    agents: &Agents,
+    ctx: &mut Ctx<'_>,
+) {
+    let by = machine
+        .record
+        .operation
+        .as_ref()
+        .map_or_else(String::new, |op| op.by.clone());
+    let floor = agents.high_water(machine.id());
+    stopping.gate = machine.begin(OperationKind::Stop, by, floor, ctx);
+    stopping.last = None;
+    stopping.failures += 1;
+    let stale = matches!(
+        report.code.as_str(),
+        "stale_chal" | "expired" | "seq_stale" | "no_ack_path"
+    );
+    let wait_ms = if stale {
+        ctx.policy.store_retry_ms
+    } else {
+        ctx.policy.accept_ms.saturating_mul(6)
+    };
+    if stale {
+        stopping.failures -= 1;
+    }
+    let message = format!(
+        "{} refused the stop: {} ({})",
+        report.agent, report.message, report.code
+    );
+    hold(
+        machine,
+        stopping,
+        Hold {
+            for_ms: wait_ms,
+            why: "StopRefused",
+            message,
+        },
+        ctx,
+    );
+}

@@ -1,0 +1,153 @@
+//! Sending a stop: by which method, through whom, under which id.
+//!
+//! Out: one power-off, repeated under the same id; Redfish orders under new ones, which are safe to repeat.
+//! Holds: nothing is sent without a fresh challenge.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::{Hold, Step, Stopping, hold};
+use crate::actions::Verb;
+use crate::agents::Agents;
+use crate::ids::AgentId;
+use crate::lab::Ctx;
+use crate::machine::{Executor, Machine};
+use crate::spec::{Redfish, StopMethod};
+
+/// Sends the order by the method whose turn it is, or says what is missing.
+pub(crate) fn order(
+    machine: &mut Machine,
+    stopping: &mut Stopping,
+    agents: &mut Agents,
+    ctx: &mut Ctx<'_>,
+) {
+    let methods = machine.spec.stop.clone();
+    let turn = usize::try_from(stopping.failures).unwrap_or(0);
+    for i in 0..methods.len() {
+        let sent = match methods[(turn + i) % methods.len()] {
+            StopMethod::Agent => order_agent(machine, stopping, agents, ctx),
+            StopMethod::Redfish => order_bmc(machine, stopping, agents, ctx, Verb::RedfishStop),
+        };
+        if sent {
+            return;
+        }
+    }
+    let message = String::from("Not stopped: its agent is not heard and no relay reaches its BMC");
+    hold(
+        machine,
+        stopping,
+        Hold {
+            for_ms: ctx.policy.accept_ms,
+            why: "NoWayToStop",
+            message,
+        },
+        ctx,
+    );
+}
+
+/// Who would carry out a stop by this method.
+pub(crate) fn executor(
+    machine: &Machine,
+    method: StopMethod,
+    agents: &Agents,
+    ctx: &mut Ctx<'_>,
+) -> Option<AgentId> {
+    match method {
+        StopMethod::Agent => {
+            Some(machine.spec.agent.clone()).filter(|agent| agents.reachable(agent, ctx))
+        }
+        StopMethod::Redfish => {
+            let redfish = machine.spec.redfish.as_ref()?;
+            let relays = agents.relays_with(&redfish.credentials, ctx);
+            relays
+                .into_iter()
+                .find(|relay| *relay != machine.spec.agent)
+        }
+    }
+}
+
+fn order_agent(
+    machine: &mut Machine,
+    stopping: &mut Stopping,
+    agents: &mut Agents,
+    ctx: &mut Ctx<'_>,
+) -> bool {
+    let Some(agent) = executor(machine, StopMethod::Agent, agents, ctx) else {
+        return false;
+    };
+    let Some(challenge) = agents.challenge(&agent, ctx) else {
+        return false;
+    };
+    let id = machine.record.operation.as_ref().map(|op| op.id.clone());
+    stopping.last = Some(machine.send(
+        Executor {
+            agent: agent.clone(),
+            challenge,
+        },
+        Verb::PowerOff,
+        id,
+        ctx,
+    ));
+    sent(
+        machine,
+        stopping,
+        format!("Power-off sent to agent {agent}"),
+        ctx,
+    );
+    true
+}
+
+pub(crate) fn order_bmc(
+    machine: &mut Machine,
+    stopping: &mut Stopping,
+    agents: &mut Agents,
+    ctx: &mut Ctx<'_>,
+    verb: impl Fn(Redfish) -> Verb,
+) -> bool {
+    let Some(redfish) = machine.spec.redfish.clone() else {
+        return false;
+    };
+    let Some(relay) = executor(machine, StopMethod::Redfish, agents, ctx) else {
+        return false;
+    };
+    let Some(challenge) = agents.challenge(&relay, ctx) else {
+        return false;
+    };
+    stopping.last = Some(machine.send(
+        Executor {
+            agent: relay.clone(),
+            challenge,
+        },
+        verb(redfish),
+        None,
+        ctx,
+    ));
+    sent(
+        machine,
+        stopping,
+        format!("Redfish stop ordered from relay {relay}"),
+        ctx,
+    );
+    true
+}
+
+fn sent(machine: &mut Machine, stopping: &mut Stopping, message: String, ctx: &mut Ctx<'_>) {
+    stopping.tries += 1;
+    stopping.step = Step::Ordered {
+        sent_ms: ctx.now.boot_ms,
+    };
+    ctx.at(ctx.now.boot_ms.saturating_add(ctx.policy.accept_ms));
+    machine.explain("StopSent", message);
+}
+
+pub(crate) fn resend(
+    machine: &mut Machine,
+    stopping: &mut Stopping,
+    agents: &mut Agents,
+    ctx: &mut Ctx<'_>,
+) {
+    if stopping.tries.is_multiple_of(ctx.policy.send_tries.max(1)) {
+        stopping.failures += 1;
+    }
+    order(machine, stopping, agents, ctx);
+}

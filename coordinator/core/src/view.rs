@@ -1,0 +1,222 @@
+//! What the core knows and intends, as one immutable snapshot for every reader.
+//!
+//! Out: gRPC reads, admin pages, metrics and status writers read it; none of them asks the core.
+//! Holds: at every moment a group's target equals its listed instances that are not deleting.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::facts::Taint;
+use crate::ids::{AgentId, GroupId, MachineId};
+use crate::record::PowerRecord;
+use crate::spec::{NodeObjectPolicy, ScaleDown};
+
+/// A snapshot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    /// True once stored state is loaded and this process leads.
+    pub serving: bool,
+    /// Why not, where it is not.
+    pub waiting_for: &'static str,
+    /// Every group.
+    pub groups: BTreeMap<GroupId, Arc<GroupView>>,
+    /// Every machine.
+    pub machines: BTreeMap<MachineId, Arc<MachineView>>,
+    /// Which group answers for a provider id: booting, running and stopping machines.
+    pub by_provider_id: BTreeMap<String, GroupId>,
+    /// Which group answers for a core Node's name.
+    pub by_node_name: BTreeMap<String, GroupId>,
+    /// Core Nodes kept while their machine is off or booting (policy Retain): no group answers for these real
+    /// names, even though their provider id is in `by_provider_id` for the synthetic node of a booting machine.
+    pub held_nodes: BTreeSet<String>,
+    /// Agents that were heard of.
+    pub agents: BTreeMap<AgentId, AgentView>,
+    /// Whether the broker is connected.
+    pub broker_up: bool,
+    /// Whether the cluster's API is connected.
+    pub cluster_up: bool,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupView {
+    /// Its id.
+    pub id: GroupId,
+    /// True in mode Autoscaler: only such groups are shown to the cluster-autoscaler.
+    pub autoscaled: bool,
+    /// Lower bound.
+    pub min_size: u32,
+    /// Usable machines, capped by the declaration, never below the target.
+    pub max_size: u32,
+    /// How many machines are wanted.
+    pub target: u32,
+    /// How many of those run.
+    pub ready: u32,
+    /// The sequence that `target` belongs to.
+    pub sequence: u64,
+    /// Listed instances.
+    pub instances: Vec<Instance>,
+    /// What a machine woken next would bring; absent where nothing is known.
+    pub template: Option<Template>,
+    /// Overrides of the autoscaler's options.
+    pub scale_down: Option<ScaleDown>,
+    /// What becomes of Nodes.
+    pub node_object_policy: NodeObjectPolicy,
+    /// One line for people.
+    pub debug: String,
+    /// True while nothing is decided because many machines fell silent at once.
+    pub frozen: bool,
+}
+
+/// A listed instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The machine.
+    pub machine: MachineId,
+    /// Its provider id.
+    pub provider_id: String,
+    /// Its state.
+    pub state: InstanceState,
+}
+
+/// The state of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    /// Has been asked for and has not joined.
+    Creating,
+    /// Did not join; code and message tell why. `out_of_resources` is the autoscaler's class 1.
+    Failed {
+        /// Stable word.
+        code: String,
+        /// For people.
+        message: String,
+        /// The hardware itself refused.
+        out_of_resources: bool,
+    },
+    /// Joined.
+    Running,
+    /// Ordered off, not yet confirmed off.
+    Deleting,
+}
+
+/// What a machine woken next would bring: the least of every resource over the candidates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    /// Quantities by resource name.
+    pub capacity: BTreeMap<String, String>,
+    /// Quantities by resource name.
+    pub allocatable: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Permanent taints.
+    pub taints: Vec<Taint>,
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineView {
+    /// Its id.
+    pub id: MachineId,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its group.
+    pub group: GroupId,
+    /// Its core Node's name.
+    pub node_name: String,
+    /// What is wished for it.
+    pub wanted: Wish,
+    /// Its power as established.
+    pub power: PowerRecord,
+    /// Where it is in its life.
+    pub phase: PhaseName,
+    /// Since when, wall clock, milliseconds.
+    pub since_ms: i64,
+    /// One stable word: why it is where it is.
+    pub why: &'static str,
+    /// The sentence that goes with it.
+    pub message: String,
+    /// Who asked for the present operation or order.
+    pub by: String,
+    /// The provider id it has or will have.
+    pub provider_id: String,
+    /// When we last woke it ourselves, wall clock, milliseconds.
+    pub proven_at_ms: Option<i64>,
+    /// Left out until then, wall clock, milliseconds.
+    pub quarantined_until_ms: Option<i64>,
+    /// Whether its NIC is armed; `None` where nobody could tell.
+    pub wake_armed: Option<bool>,
+    /// Whether it does what is wanted and its declaration is sound.
+    pub ready: bool,
+    /// What is wrong with its declaration.
+    pub fault: Option<String>,
+}
+
+/// What is wished for a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It shall run.
+    Running,
+    /// It shall be off.
+    Off,
+    /// Nobody wishes anything.
+    None,
+}
+
+/// Where a machine is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PhaseName {
+    /// Nobody has seen enough to say.
+    Unknown,
+    /// Confirmed off.
+    Off,
+    /// Being woken.
+    Waking,
+    /// Was woken and did not come.
+    WakeFailed,
+    /// Running.
+    Running,
+    /// Being stopped.
+    Stopping,
+}
+
+impl PhaseName {
+    /// Every phase, for metrics.
+    pub const ALL: [Self; 6] = [
+        Self::Unknown,
+        Self::Off,
+        Self::Waking,
+        Self::WakeFailed,
+        Self::Running,
+        Self::Stopping,
+    ];
+
+    /// The word shown to people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "Unknown",
+            Self::Off => "Sleeping",
+            Self::Waking => "Waking",
+            Self::WakeFailed => "WakeFailed",
+            Self::Running => "Running",
+            Self::Stopping => "Stopping",
+        }
+    }
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentView {
+    /// The key that its results must be signed with.
+    pub key: Option<String>,
+    /// A heartbeat was heard lately.
+    pub live: bool,
+    /// Segments it relays for.
+    pub segments: Vec<String>,
+    /// Hardware addresses of its host.
+    pub macs: Vec<String>,
+    /// Boot id of its latest heartbeat.
+    pub boot_id: Option<String>,
+}

@@ -1,0 +1,282 @@
+//! Carries the core's actions out in the world: the store, core Nodes, agents.
+//!
+//! Holds: every outcome comes back as a fact a little later; an agent that is down or mute answers nothing.
+
+use coordinator_core::{
+    Action, Command, Fact, GroupId, GroupRecord, MachineId, NodePatch, PowerRead, Report,
+    ReportState, StoreFault, Taint, Verb,
+};
+
+use crate::world::{Effect, World};
+
+const FENCE: &str = "homelab-autoscaler.dev/power-off";
+
+impl World {
+    pub(crate) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Commit {
+                group,
+                expected,
+                record,
+            } => self.commit(group, expected, record),
+            Action::Record {
+                machine,
+                version,
+                record,
+            } => {
+                if self.store_up {
+                    self.writes += 1;
+                    self.store_machines.insert(machine.clone(), *record);
+                    self.later(2, Fact::Recorded { machine, version });
+                } else {
+                    self.later(
+                        2,
+                        Fact::RecordFailed {
+                            machine,
+                            fault: StoreFault::Unavailable,
+                        },
+                    );
+                }
+            }
+            Action::RecordAgent { .. } => {}
+            Action::Answer { ticket, answer } => {
+                let before = self.answers.insert(ticket.0, (self.now_ms, answer));
+                assert!(before.is_none(), "ticket {ticket:?} was answered twice");
+            }
+            Action::Send(command) => self.carry_out(&command),
+            Action::Ping { agent } => {
+                let name = agent.as_str().to_owned();
+                self.beat(&name);
+            }
+            Action::Fence { machine, node } => self.fence(machine, &node),
+            Action::ListPods { machine, node } => {
+                let pods = self.pods.get(&node).cloned().unwrap_or_default();
+                self.later(
+                    3,
+                    Fact::PodsListed {
+                        machine,
+                        outcome: Ok(pods),
+                    },
+                );
+            }
+            Action::PatchNode { machine, patch } => self.patch(machine, patch),
+            Action::RetireNode {
+                machine,
+                node,
+                uid,
+                policy: _,
+            } => {
+                self.writes += 1;
+                if self.nodes.get(&node).is_some_and(|n| n.uid == uid) {
+                    self.nodes.remove(&node);
+                    self.later(4, Fact::NodeGone { name: node });
+                }
+                self.later(
+                    3,
+                    Fact::NodeDone {
+                        machine,
+                        outcome: Ok(()),
+                    },
+                );
+            }
+            Action::Event(event) => self.events.push(event),
+        }
+    }
+
+    fn commit(&mut self, group: GroupId, expected: u64, record: GroupRecord) {
+        if !self.store_up {
+            return self.later(
+                3,
+                Fact::CommitFailed {
+                    group,
+                    fault: StoreFault::Unavailable,
+                },
+            );
+        }
+        self.writes += 1;
+        let stored = self.store_groups.entry(group.clone()).or_default();
+        if stored.sequence == expected {
+            *stored = record;
+            let sequence = stored.sequence;
+            self.later(3, Fact::Committed { group, sequence });
+        } else {
+            let record = stored.clone();
+            self.later(3, Fact::CommitLost { group, record });
+        }
+    }
+
+    fn fence(&mut self, machine: MachineId, name: &str) {
+        self.writes += 1;
+        let Some(node) = self.nodes.get_mut(name) else {
+            return self.later(
+                3,
+                Fact::Fenced {
+                    machine,
+                    outcome: Err("no such Node".into()),
+                },
+            );
+        };
+        node.unschedulable = true;
+        if !node.taints.iter().any(|t| t.key == FENCE) {
+            node.taints.push(Taint {
+                key: FENCE.into(),
+                value: String::new(),
+                effect: "NoSchedule".into(),
+            });
+        }
+        let node = node.clone();
+        self.later(3, Fact::NodeSeen(node));
+        self.later(
+            3,
+            Fact::Fenced {
+                machine,
+                outcome: Ok(()),
+            },
+        );
+    }
+
+    fn patch(&mut self, machine: MachineId, patch: NodePatch) {
+        self.writes += 1;
+        let Some(node) = self
+            .nodes
+            .get_mut(&patch.node)
+            .filter(|n| n.uid == patch.uid)
+        else {
+            return self.later(
+                3,
+                Fact::NodeDone {
+                    machine,
+                    outcome: Err("no such Node".into()),
+                },
+            );
+        };
+        if let Some(provider_id) = patch.provider_id {
+            node.provider_id = provider_id;
+        }
+        node.labels.extend(patch.labels);
+        if let Some(taints) = patch.taints {
+            node.taints = taints.to;
+        }
+        node.unschedulable = patch.unschedulable.unwrap_or(node.unschedulable);
+        let node = node.clone();
+        self.later(3, Fact::NodeSeen(node));
+        self.later(
+            4,
+            Fact::NodeDone {
+                machine,
+                outcome: Ok(()),
+            },
+        );
+    }
+
+    /// What an agent would do, with the guards that matter here: presence, boot, repetition, token.
+    fn carry_out(&mut self, command: &Command) {
+        let agent = command.agent.as_str().to_owned();
+        let target = command.target.as_str().to_owned();
+        let up = self.sims.get(&agent).map_or_else(
+            || self.relays.get(&agent) == Some(&true),
+            |sim| sim.on && !sim.mute,
+        );
+        if !up {
+            return;
+        }
+        assert!(
+            command.challenge.starts_with(&agent),
+            "a challenge of another agent was used"
+        );
+        let (last, id) = self
+            .tokens
+            .entry(format!("{agent}/{target}"))
+            .or_default()
+            .clone();
+        if command.token < last && command.id != id {
+            return self.report(command, ReportState::Refused, "seq_stale", None);
+        }
+        self.tokens.insert(
+            format!("{agent}/{target}"),
+            (command.token.max(last), command.id.clone()),
+        );
+        match &command.verb {
+            Verb::Wake(_) | Verb::RedfishOn(_) => self.wake(command, &target),
+            Verb::PowerOff => self.power_off(command, &target),
+            Verb::RedfishStop(_) => self.go_down(command, &target, Effect::Stop(target.clone())),
+            Verb::RedfishForceOff(_) => {
+                self.effects
+                    .push((self.now_ms, Effect::Cut(target.clone())));
+                self.set_power(&target, false);
+                self.report(command, ReportState::Done, "", None);
+            }
+            Verb::RedfishStatus(_) => {
+                let read = if self.sims[&target].on {
+                    PowerRead::On
+                } else {
+                    PowerRead::Off
+                };
+                self.report(command, ReportState::Done, "", Some(read));
+            }
+        }
+    }
+
+    fn wake(&mut self, command: &Command, target: &str) {
+        self.effects
+            .push((self.now_ms, Effect::Wake(target.to_owned())));
+        let now_ms = self.now_ms;
+        let sim = self.sims.get_mut(target).expect("known machine");
+        if !sim.on && !sim.never_boots && sim.changing.is_none() {
+            sim.changing = Some((now_ms + sim.boot_takes_ms, true));
+        }
+        self.report(command, ReportState::Done, "", None);
+    }
+
+    fn power_off(&mut self, command: &Command, target: &str) {
+        let boot_id = self.boot_id(target);
+        if command
+            .boot_id
+            .as_ref()
+            .is_some_and(|meant| *meant != boot_id)
+        {
+            return self.report(command, ReportState::Refused, "boot_mismatch", None);
+        }
+        let sim = self.sims.get_mut(target).expect("known machine");
+        if !sim.seen_ids.insert(command.id.clone()) {
+            // Stored result, replayed.
+            return self.report(command, ReportState::Running, "", None);
+        }
+        self.go_down(command, target, Effect::Stop(target.to_owned()));
+    }
+
+    fn go_down(&mut self, command: &Command, target: &str, effect: Effect) {
+        self.effects.push((self.now_ms, effect));
+        let now_ms = self.now_ms;
+        let sim = self.sims.get_mut(target).expect("known machine");
+        if sim.on && !sim.ignores_stop {
+            sim.changing = Some((now_ms + 5_000, false));
+        }
+        self.report(command, ReportState::Accepted, "", None);
+        self.report(command, ReportState::Running, "", None);
+    }
+
+    fn report(
+        &mut self,
+        command: &Command,
+        state: ReportState,
+        code: &str,
+        read: Option<PowerRead>,
+    ) {
+        if self.drop_reports {
+            return;
+        }
+        self.later(
+            2,
+            Fact::Reported(Report {
+                agent: command.agent.clone(),
+                command: command.id.clone(),
+                state,
+                code: code.into(),
+                message: String::new(),
+                read,
+                trusted: true,
+            }),
+        );
+    }
+}

@@ -1,0 +1,206 @@
+//! The rules that a schema alone cannot say, in CEL, each with the sentence that tells a person what would be right.
+//!
+//! Holds: one place for each rule; the API server and the standalone coordinator evaluate the same text.
+//! Every message names its field. No expression relies on a field that may be absent without `has`.
+
+use kube::core::Rule;
+
+/// The form of a TCP port, 1 to 65535.
+macro_rules! port {
+    () => {
+        "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+    };
+}
+
+/// A CEL rule, its message, and the field that the refusal names if it is not where the rule stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Law {
+    rule: &'static str,
+    message: &'static str,
+    field: Option<&'static str>,
+}
+
+impl From<Law> for Rule {
+    fn from(law: Law) -> Self {
+        let rule = Self::new(law.rule).message(law.message);
+        match law.field {
+            Some(field) => rule.field_path(field),
+            None => rule,
+        }
+    }
+}
+
+/// A law about the value it stands at.
+const fn law(rule: &'static str, message: &'static str) -> Law {
+    Law {
+        rule,
+        message,
+        field: None,
+    }
+}
+
+/// A law about several fields, reported at one of them.
+const fn law_at(field: &'static str, rule: &'static str, message: &'static str) -> Law {
+    Law {
+        rule,
+        message,
+        field: Some(field),
+    }
+}
+
+// Group
+
+pub(crate) const MIN_BELOW_MAX: Law = law_at(
+    ".maxSize",
+    "!has(self.maxSize) || self.minSize <= self.maxSize",
+    "maxSize must not be below minSize: raise maxSize, lower minSize, or leave maxSize out for all members",
+);
+pub(crate) const TARGET_NEEDS_MANUAL: Law = law_at(
+    ".targetSize",
+    "!has(self.targetSize) || self.mode == 'Manual'",
+    "targetSize is for mode Manual: set mode: Manual, or remove targetSize and let the autoscaler decide",
+);
+pub(crate) const MANUAL_NEEDS_TARGET: Law = law_at(
+    ".mode",
+    "self.mode != 'Manual' || has(self.targetSize)",
+    "mode Manual needs targetSize: set targetSize to the number of machines that shall run",
+);
+pub(crate) const TARGET_IN_RANGE: Law = law_at(
+    ".targetSize",
+    "!has(self.targetSize) || (self.targetSize >= self.minSize && (!has(self.maxSize) || self.targetSize <= self.maxSize))",
+    "targetSize must be from minSize to maxSize",
+);
+pub(crate) const LABEL_KEYS: Law = law(
+    "self.all(key, key.matches('^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$'))",
+    "template.labels must have keys of Kubernetes, like disk or topology.kubernetes.io/zone",
+);
+pub(crate) const LABEL_VALUE: Law = law(
+    "self.matches('^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$')",
+    "a value in template.labels must be up to 63 letters, digits, dots, dashes and underscores, like ssd",
+);
+pub(crate) const QUANTITY: Law = law(
+    "string(self).matches('^[0-9]{1,18}([.][0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$')",
+    "a value in template.capacity must be an amount like 4, 500m or 16Gi",
+);
+pub(crate) const THRESHOLD: Law = law(
+    r"self.matches('^(0([.][0-9]{1,6})?|1([.]0{1,6})?|(100|[0-9]{1,2})%)$')",
+    "must be a share of the machine: a quoted fraction from 0 to 1 like \"0.5\", or per cent like 50%",
+);
+pub(crate) const ONE_DAY: Law = law(
+    "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) <= duration('24h')",
+    "must be a duration of at most 24h in whole numbers with units, like 10m, 90s or 1h30m",
+);
+
+// Node
+
+pub(crate) const NEEDS_A_WAY_TO_WAKE: Law = law(
+    "has(self.wakeOnLAN) || has(self.redfish) || self.power in ['AlwaysOn', 'Unmanaged']",
+    "wakeOnLAN or redfish is needed to wake this machine again: add wakeOnLAN.mac, or redfish.address with redfish.credentials, \
+     or set power to AlwaysOn or Unmanaged",
+);
+pub(crate) const WAKE_IS_DECLARED: Law = law_at(
+    ".wake",
+    "!has(self.wake) || self.wake.all(method, method == 'redfish' ? has(self.redfish) : has(self.wakeOnLAN))",
+    "wake names a method that is not declared: add the section redfish or wakeOnLAN, or remove its name from wake",
+);
+pub(crate) const STOP_IS_DECLARED: Law = law_at(
+    ".stop",
+    "!has(self.stop) || has(self.redfish) || self.stop.all(method, method != 'redfish')",
+    "stop names redfish, which is not declared: add the section redfish, or remove its name from stop",
+);
+pub(crate) const GROUP_NAME: Law = law(
+    SUBDOMAIN,
+    "group must be the metadata.name of a Group: lower-case letters, digits, dashes and dots, like workers",
+);
+pub(crate) const NODE_NAME: Law = law(
+    SUBDOMAIN,
+    "nodeName must be the name of a core Node: lower-case letters, digits, dashes and dots, like nuc1",
+);
+pub(crate) const AGENT_ID: Law = law(
+    SUBDOMAIN,
+    "agent must be the id of an agent: lower-case letters, digits, dashes and dots, like nuc1",
+);
+pub(crate) const WAKE_ONCE: Law = law(
+    ONCE,
+    "wake must name each method once, like [redfish, wakeOnLAN]",
+);
+pub(crate) const STOP_ONCE: Law = law(
+    ONCE,
+    "stop must name each method once, like [agent, redfish]",
+);
+pub(crate) const PROVIDER_ID: Law = law(
+    r"self.matches('^[a-z][a-z0-9+.-]*://[^[:space:]]+$')",
+    "providerID must have the form scheme://rest without spaces, like k3s://nuc1",
+);
+pub(crate) const BOOT: Law = law(
+    "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",
+    "timeouts.boot must be a duration from 1s to 1h in whole numbers with units, like 10m or 90s",
+);
+pub(crate) const STOP: Law = law(
+    "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",
+    "timeouts.stop must be a duration from 1s to 1h in whole numbers with units, like 5m or 90s",
+);
+pub(crate) const OFF_HOLD: Law = law(
+    "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",
+    "timeouts.offHold must be a duration from 1s to 10m in whole numbers with units, like 60s",
+);
+pub(crate) const MAC_FORM: Law = law(
+    "self.matches('^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$') || self.matches('^([0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}$')",
+    "wakeOnLAN.mac must be six pairs of hexadecimal digits, like 1c:69:7a:0b:11:02",
+);
+// An odd first byte marks a group address, which no card owns.
+pub(crate) const MAC_UNICAST: Law = law(
+    "!self.matches('^.[13579BDFbdf]') && !self.matches('^[0:-]*$')",
+    "wakeOnLAN.mac must be the address of one card, neither broadcast, multicast nor zero, like 1c:69:7a:0b:11:02",
+);
+pub(crate) const SEGMENT: Law = law(
+    "self.matches('^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$')",
+    "wakeOnLAN.segment must be the name of a LAN as relays declare it: letters, digits, dots, dashes and underscores, like default",
+);
+pub(crate) const PORTS_ONCE: Law = law(
+    ONCE,
+    "wakeOnLAN.ports must name each port once, like [9, 7]",
+);
+pub(crate) const BROADCAST: Law = law(
+    "self.matches('^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])$')",
+    "wakeOnLAN.broadcast must be an IPv4 address, like 192.168.1.255",
+);
+pub(crate) const SECURE_ON: Law = law(
+    "self.matches('^([0-9A-Fa-f]{2}:){3}(([0-9A-Fa-f]{2}:){2})?[0-9A-Fa-f]{2}$') \
+     || self.matches('^([0-9A-Fa-f]{2}-){3}(([0-9A-Fa-f]{2}-){2})?[0-9A-Fa-f]{2}$')",
+    "wakeOnLAN.secureOn must be four or six pairs of hexadecimal digits, like 01:02:03:04:05:06",
+);
+pub(crate) const ONE_TRUST: Law = law_at(
+    ".ca",
+    "!(has(self.fingerprint) && has(self.ca))",
+    "redfish.fingerprint and redfish.ca exclude each other: keep the one that describes the BMC's certificate",
+);
+pub(crate) const ADDRESS: Law = law(
+    concat!(
+        r"self.matches(r'^https://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:",
+        port!(),
+        r")?/?$') || self.matches(r'^http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:",
+        port!(),
+        r")?/?$')",
+    ),
+    "redfish.address must be https:// with a host and perhaps a port, like https://10.0.9.20 (http:// only to this host itself)",
+);
+pub(crate) const CREDENTIALS: Law = law(
+    "self.matches('^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$')",
+    "redfish.credentials must be the name of credentials on the relay, letters, digits, dashes and underscores, like r720; passwords do not belong here",
+);
+pub(crate) const FINGERPRINT: Law = law(
+    "self.matches('^sha256:([0-9A-Fa-f]{64}|([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2})$')",
+    "redfish.fingerprint must be sha256: and 64 hexadecimal digits, as `openssl x509 -noout -fingerprint -sha256` prints them",
+);
+pub(crate) const CA: Law = law(
+    "self.startsWith('-----BEGIN CERTIFICATE-----')",
+    "redfish.ca must be a certificate in PEM that starts with -----BEGIN CERTIFICATE-----",
+);
+
+/// The form of object names (RFC 1123 subdomain).
+const SUBDOMAIN: &str =
+    "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*$')";
+
+/// No value twice.
+const ONCE: &str = "self.all(one, self.exists_one(other, other == one))";

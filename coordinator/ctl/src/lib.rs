@@ -1,0 +1,18 @@
+//! `homelabctl`: look at the lab and override it by hand.
+//!
+//! In: arguments; a cluster's API server, or the local socket of a coordinator. Out: tables, YAML, TOML and JSON.
+//! Holds: it decides nothing. It shows what the coordinator wrote, and leaves requests that the coordinator takes.
+
+mod agent_config;
+mod args;
+mod ask;
+mod cluster;
+mod fault;
+mod lab;
+mod local;
+mod node_init;
+mod run;
+mod source;
+mod table;
+
+pub use run::main;

@@ -1,0 +1,377 @@
+//! The command line: parsed once into domain values, so that nothing later reads a flag or the environment.
+//! In: arguments, each with a twin in the environment (`HOMELAB_…`). Out: [`Settings`].
+//! Holds: what is wrong is said in one line that names the flag, the value and what would be right.
+//! Not here: what the settings do (`serve`).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use coordinator_core::Policy;
+use proto_link::BrokerUrl;
+
+mod fault;
+mod flags;
+mod timing;
+
+pub use fault::ArgsFault;
+
+use flags::{BrokerFlags, GrpcFlags, KubernetesFlags, RunFlags, StandaloneFlags};
+
+/// The program's command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "homelab-coordinator",
+    version,
+    about = "Wakes and stops the machines of a homelab"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the coordinator: with --lab on its own, without it inside a Kubernetes cluster.
+    Run(Box<RunFlags>),
+}
+
+/// Everything that was chosen at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// With or without Kubernetes.
+    pub mode: Mode,
+    /// The autoscaler's API.
+    pub grpc: GrpcSettings,
+    /// Where `/healthz`, `/readyz`, `/metrics` and `/state` are served.
+    pub admin: SocketAddr,
+    /// How the agents' broker is reached.
+    pub broker: BrokerSettings,
+    /// Where the real addresses are written once everything listens.
+    pub ports_file: Option<PathBuf>,
+    /// Time limits and bounds.
+    pub policy: Policy,
+    /// What is logged, as tracing's filter directives.
+    pub log: String,
+}
+
+/// With or without Kubernetes.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// The lab is a folder, the store a file.
+    Standalone(StandaloneSettings),
+    /// The lab and the store are custom resources.
+    Kubernetes(KubernetesSettings),
+}
+
+/// What the mode without Kubernetes needs.
+#[derive(Clone, Debug)]
+pub struct StandaloneSettings {
+    /// Folder with the lab's YAML documents.
+    pub lab: PathBuf,
+    /// Folder for the store and the coordinator's key; created if absent.
+    pub state: PathBuf,
+    /// Local socket for `homelabctl`.
+    pub socket: PathBuf,
+}
+
+/// What the mode inside a cluster needs.
+#[derive(Clone, Debug)]
+pub struct KubernetesSettings {
+    /// Namespaces whose Groups and Nodes are watched; empty means all.
+    pub namespaces: Vec<String>,
+    /// Instead of the pod's service account.
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the coordinator's own Lease and Secret; absent means the pod's, or `homelab-autoscaler-system`.
+    pub own_namespace: Option<String>,
+    /// Name under which this process holds the Lease; absent means the host's name.
+    pub identity: Option<String>,
+    /// Name of the Secret that holds the coordinator's key.
+    pub key_secret: String,
+    /// How one leader is chosen.
+    pub election: Election,
+}
+
+/// How one leader is chosen among the replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Election {
+    /// False: this process leads without asking. Only for a single replica.
+    pub enabled: bool,
+    /// A leader that has not renewed for so long is followed by another.
+    pub lease: Duration,
+    /// A leader that could not renew for so long stops leading; shorter than the lease.
+    pub renew: Duration,
+    /// Between attempts; shorter than `renew`.
+    pub retry: Duration,
+}
+
+/// The autoscaler's API.
+#[derive(Clone, Debug)]
+pub struct GrpcSettings {
+    /// Where it is served; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Mutual TLS; absent means plain text.
+    pub tls: Option<TlsFiles>,
+}
+
+/// PEM files for mutual TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate chain.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Authorities whose client certificates are accepted.
+    pub client_ca: PathBuf,
+}
+
+/// How the agents' broker is reached.
+#[derive(Clone, Debug)]
+pub enum BrokerSettings {
+    /// A broker of the household.
+    External {
+        /// Where it is.
+        url: BrokerUrl,
+        /// User name.
+        user: Option<String>,
+        /// File with the password.
+        password_file: Option<PathBuf>,
+        /// PEM file with the only authority to trust.
+        ca_file: Option<PathBuf>,
+    },
+    /// A broker inside this process, for trials: it has no access control.
+    Embedded {
+        /// Where it listens; port 0 lets the system choose.
+        address: SocketAddr,
+    },
+}
+
+impl Cli {
+    /// Turns flags into settings.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn settings(self) -> Result<Settings, ArgsFault> {
+        let Command::Run(run) = self.command;
+        run.settings()
+    }
+}
+
+impl RunFlags {
+    fn settings(self) -> Result<Settings, ArgsFault> {
+        let Self {
+            standalone,
+            kubernetes,
+            grpc,
+            broker,
+            admin_address,
+            ports_file,
+            node_name,
+            timing,
+            log,
+        } = self;
+        let mut policy = timing::policy(&timing)?;
+        policy.own_node = node_name;
+        check_log(&log)?;
+        let embedded_broker = standalone.embedded_broker;
+        let mode = mode(standalone, kubernetes)?;
+        Ok(Settings {
+            broker: broker.settings(embedded_broker, &mode)?,
+            mode,
+            grpc: grpc.settings()?,
+            admin: admin_address,
+            ports_file,
+            policy,
+            log,
+        })
+    }
+}
+
+fn check_log(directives: &str) -> Result<(), ArgsFault> {
+    match directives.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(()),
+        Err(fault) => Err(ArgsFault::Log {
+            directives: directives.to_owned(),
+            detail: fault.to_string(),
+        }),
+    }
+}
+
+fn mode(standalone: StandaloneFlags, kubernetes: KubernetesFlags) -> Result<Mode, ArgsFault> {
+    let Some(lab) = standalone.lab else {
+        for (given, flag) in [
+            (standalone.state.is_some(), "--state"),
+            (standalone.socket.is_some(), "--socket"),
+            (standalone.embedded_broker.is_some(), "--embedded-broker"),
+        ] {
+            if given {
+                return Err(ArgsFault::Needs {
+                    flag,
+                    needs: "--lab",
+                });
+            }
+        }
+        return Ok(Mode::Kubernetes(kubernetes.settings()?));
+    };
+    if kubernetes.kubeconfig.is_some() {
+        return Err(ArgsFault::Both {
+            one: "--lab",
+            other: "--kubeconfig",
+        });
+    }
+    if !kubernetes.namespace.is_empty() {
+        return Err(ArgsFault::Both {
+            one: "--lab",
+            other: "--namespace",
+        });
+    }
+    let state = match standalone.state {
+        Some(state) => state,
+        None => {
+            flags::default_state(|name| std::env::var_os(name)).ok_or(ArgsFault::StateMissing)?
+        }
+    };
+    let socket = standalone
+        .socket
+        .unwrap_or_else(|| state.join("coordinator.sock"));
+    Ok(Mode::Standalone(StandaloneSettings { lab, state, socket }))
+}
+
+impl KubernetesFlags {
+    fn settings(self) -> Result<KubernetesSettings, ArgsFault> {
+        let duration = |flag: &'static str, text: &str| {
+            coordinator_crds::duration::parse(text)
+                .map_err(|source| ArgsFault::Duration { flag, source })
+        };
+        let election = Election {
+            enabled: self.leader_elect,
+            lease: duration(
+                "--leader-elect-lease-duration",
+                &self.leader_elect_lease_duration,
+            )?,
+            renew: duration(
+                "--leader-elect-renew-deadline",
+                &self.leader_elect_renew_deadline,
+            )?,
+            retry: duration(
+                "--leader-elect-retry-period",
+                &self.leader_elect_retry_period,
+            )?,
+        };
+        let ordered = Duration::ZERO < election.retry
+            && election.retry < election.renew
+            && election.renew < election.lease;
+        // The Lease holds whole seconds.
+        if !ordered || election.lease < Duration::from_secs(1) {
+            return Err(ArgsFault::ElectionOrder);
+        }
+        Ok(KubernetesSettings {
+            namespaces: self.namespace,
+            kubeconfig: self.kubeconfig,
+            own_namespace: self.own_namespace,
+            identity: self.leader_elect_identity,
+            key_secret: self.key_secret,
+            election,
+        })
+    }
+}
+
+impl GrpcFlags {
+    fn settings(self) -> Result<GrpcSettings, ArgsFault> {
+        let tls = match (self.grpc_cert, self.grpc_key, self.grpc_client_ca) {
+            (Some(cert), Some(key), Some(client_ca)) => Some(TlsFiles {
+                cert,
+                key,
+                client_ca,
+            }),
+            (None, None, None) => None,
+            (Some(_), _, _) => {
+                return Err(ArgsFault::Needs {
+                    flag: "--grpc-cert",
+                    needs: "--grpc-key and --grpc-client-ca",
+                });
+            }
+            (None, Some(_), _) => {
+                return Err(ArgsFault::Needs {
+                    flag: "--grpc-key",
+                    needs: "--grpc-cert and --grpc-client-ca",
+                });
+            }
+            (None, None, Some(_)) => {
+                return Err(ArgsFault::Needs {
+                    flag: "--grpc-client-ca",
+                    needs: "--grpc-cert and --grpc-key",
+                });
+            }
+        };
+        if tls.is_none() && !self.grpc_address.ip().is_loopback() && !self.grpc_insecure {
+            return Err(ArgsFault::PlainText(self.grpc_address));
+        }
+        Ok(GrpcSettings {
+            address: self.grpc_address,
+            tls,
+        })
+    }
+}
+
+impl BrokerFlags {
+    fn settings(
+        self,
+        embedded: Option<SocketAddr>,
+        mode: &Mode,
+    ) -> Result<BrokerSettings, ArgsFault> {
+        let Some(address) = self.broker else {
+            for (given, flag) in [
+                (
+                    self.broker_password_file.is_some(),
+                    "--broker-password-file",
+                ),
+                (self.broker_ca_file.is_some(), "--broker-ca-file"),
+            ] {
+                if given {
+                    return Err(ArgsFault::Needs {
+                        flag,
+                        needs: "--broker",
+                    });
+                }
+            }
+            return match mode {
+                Mode::Standalone(_) => Ok(BrokerSettings::Embedded {
+                    address: embedded.unwrap_or(flags::EMBEDDED_BROKER),
+                }),
+                Mode::Kubernetes(_) => Err(ArgsFault::BrokerMissing),
+            };
+        };
+        if embedded.is_some() {
+            return Err(ArgsFault::Both {
+                one: "--broker",
+                other: "--embedded-broker",
+            });
+        }
+        let (user, address) = split_user(&address)?;
+        Ok(BrokerSettings::External {
+            url: address.parse()?,
+            user,
+            password_file: self.broker_password_file,
+            ca_file: self.broker_ca_file,
+        })
+    }
+}
+
+/// Takes `user@` out of `mqtt://user@host:port`.
+fn split_user(address: &str) -> Result<(Option<String>, String), ArgsFault> {
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return Ok((None, address.to_owned()));
+    };
+    let Some((user, host)) = rest.rsplit_once('@') else {
+        return Ok((None, address.to_owned()));
+    };
+    if user.contains(':') {
+        return Err(ArgsFault::BrokerPassword);
+    }
+    Ok((Some(user.to_owned()), format!("{scheme}://{host}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! What people declare, as the core reads it.
+//!
+//! In: a Group or a Node whose form the API server (or the reader of the lab's files) has checked.
+//! Out: [`GroupSpec`] and [`MachineSpec`] with every default filled in.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use coordinator_core as core;
+use coordinator_core::{AgentId, Declared, GroupId, GroupSpec, MachineId, MachineSpec};
+use coordinator_crds as crds;
+use crds::{Quantity, group::TaintEffect};
+
+/// The namespace of a document that names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// Where the coordinator runs; it decides what joining means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a cluster: machines join by kubelet unless they say otherwise.
+    Cluster,
+    /// Without Kubernetes: machines join by their agent.
+    Standalone,
+}
+
+/// What is wrong with a declaration although its form is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// One stable word, such as `DuplicateMAC`: the reason of conditions and events.
+    pub reason: &'static str,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message)
+    }
+}
+
+/// The id of a group, `<namespace>/<name>`.
+#[must_use]
+pub fn group_id(namespace: Option<&str>, name: &str) -> GroupId {
+    GroupId::new(&format!(
+        "{}/{name}",
+        namespace.unwrap_or(DEFAULT_NAMESPACE)
+    ))
+}
+
+/// The id of a machine: its Node resource's name.
+#[must_use]
+pub fn machine_id(node: &crds::Node) -> MachineId {
+    MachineId::new(node.metadata.name.as_deref().unwrap_or_default())
+}
+
+/// A group as declared.
+#[must_use]
+pub fn group_spec(group: &crds::Group) -> GroupSpec {
+    let spec = &group.spec;
+    GroupSpec {
+        id: group_id(
+            group.metadata.namespace.as_deref(),
+            group.metadata.name.as_deref().unwrap_or_default(),
+        ),
+        mode: match spec.mode {
+            crds::group::Mode::Autoscaler => core::Mode::Autoscaler,
+            crds::group::Mode::Manual => core::Mode::Manual {
+                target: spec.target_size.unwrap_or(spec.min_size),
+            },
+        },
+        min_size: spec.min_size,
+        max_size: spec.max_size,
+        node_object_policy: match spec.node_object_policy {
+            crds::group::NodeObjectPolicy::Delete => core::NodeObjectPolicy::Delete,
+            crds::group::NodeObjectPolicy::Retain => core::NodeObjectPolicy::Retain,
+        },
+        declared: spec.template.as_ref().map(declared).unwrap_or_default(),
+        scale_down: spec.scale_down.as_ref().map(scale_down),
+        require_proof: spec.require_proof,
+        paused: spec.paused,
+    }
+}
+
+/// A machine as declared. `fault` is what is wrong with it beside other objects.
+#[must_use]
+pub fn machine_spec(node: &crds::Node, place: Place, fault: Option<&Fault>) -> MachineSpec {
+    let spec = &node.spec;
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    let namespace = node
+        .metadata
+        .namespace
+        .as_deref()
+        .unwrap_or(DEFAULT_NAMESPACE);
+    MachineSpec {
+        id: MachineId::new(name),
+        namespace: namespace.to_owned(),
+        group: group_id(Some(namespace), &spec.group),
+        node_name: spec.node_name.as_deref().unwrap_or(name).to_owned(),
+        agent: AgentId::new(spec.agent.as_deref().unwrap_or(name)),
+        power: match spec.power {
+            crds::node::PowerPolicy::Auto => core::PowerPolicy::Auto,
+            crds::node::PowerPolicy::AlwaysOn => core::PowerPolicy::AlwaysOn,
+            crds::node::PowerPolicy::AlwaysOff => core::PowerPolicy::AlwaysOff,
+            crds::node::PowerPolicy::Unmanaged => core::PowerPolicy::Unmanaged,
+        },
+        joins: joins(spec.joins, place),
+        wake: wake_methods(spec),
+        stop: stop_methods(spec),
+        force_off: match spec.force_off {
+            crds::node::ForceOff::Never => core::ForceOff::Never,
+            crds::node::ForceOff::AfterTimeout => core::ForceOff::AfterTimeout,
+        },
+        provider_id: spec.provider_id.clone(),
+        wake_on_lan: spec.wake_on_lan.as_ref().map(wake_on_lan),
+        redfish: spec.redfish.as_ref().map(redfish),
+        timeouts: core::Timeouts {
+            boot_ms: ms(spec.timeouts.boot),
+            stop_ms: ms(spec.timeouts.stop),
+            off_hold_ms: ms(spec.timeouts.off_hold),
+        },
+        fault: fault.map(Fault::to_string),
+    }
+}
+
+fn joins(joins: crds::node::Joins, place: Place) -> core::Joins {
+    match (place, joins) {
+        (Place::Cluster, crds::node::Joins::Kubelet) => core::Joins::Kubelet,
+        (Place::Cluster, crds::node::Joins::Agent) | (Place::Standalone, _) => core::Joins::Agent,
+    }
+}
+
+/// The methods as declared, else redfish before wakeOnLAN; a method without its section is left out.
+fn wake_methods(spec: &crds::NodeSpec) -> Vec<core::WakeMethod> {
+    let preferred = [
+        crds::node::WakeMethod::Redfish,
+        crds::node::WakeMethod::WakeOnLan,
+    ];
+    spec.wake
+        .as_deref()
+        .unwrap_or(&preferred)
+        .iter()
+        .filter_map(|method| match method {
+            crds::node::WakeMethod::Redfish => {
+                spec.redfish.as_ref().map(|_| core::WakeMethod::Redfish)
+            }
+            crds::node::WakeMethod::WakeOnLan => spec
+                .wake_on_lan
+                .as_ref()
+                .map(|_| core::WakeMethod::WakeOnLan),
+        })
+        .collect()
+}
+
+/// The methods as declared, else its agent before redfish; redfish needs its section.
+fn stop_methods(spec: &crds::NodeSpec) -> Vec<core::StopMethod> {
+    let preferred = [
+        crds::node::StopMethod::Agent,
+        crds::node::StopMethod::Redfish,
+    ];
+    spec.stop
+        .as_deref()
+        .unwrap_or(&preferred)
+        .iter()
+        .filter_map(|method| match method {
+            crds::node::StopMethod::Agent => Some(core::StopMethod::Agent),
+            crds::node::StopMethod::Redfish => {
+                spec.redfish.as_ref().map(|_| core::StopMethod::Redfish)
+            }
+        })
+        .collect()
+}
+
+fn wake_on_lan(declared: &crds::node::WakeOnLan) -> core::WakeOnLan {
+    core::WakeOnLan {
+        mac: declared.mac.to_ascii_lowercase().replace('-', ":"),
+        segment: declared.segment.clone(),
+        ports: declared.ports.clone(),
+        broadcast: declared.broadcast.map(|address| address.to_string()),
+        secure_on: declared
+            .secure_on
+            .as_ref()
+            .map(|tail| tail.to_ascii_lowercase().replace('-', ":")),
+    }
+}
+
+fn redfish(declared: &crds::node::Redfish) -> core::Redfish {
+    core::Redfish {
+        address: declared.address.trim_end_matches('/').to_owned(),
+        credentials: declared.credentials.clone(),
+        system: declared.system.clone(),
+        fingerprint: declared.fingerprint.clone(),
+        ca: declared.ca.clone(),
+    }
+}
+
+fn declared(template: &crds::group::Template) -> Declared {
+    Declared {
+        labels: template.labels.clone(),
+        taints: taints(&template.taints),
+        capacity: amounts(&template.capacity),
+    }
+}
+
+fn scale_down(declared: &crds::group::ScaleDown) -> core::ScaleDown {
+    core::ScaleDown {
+        utilization_threshold: declared
+            .utilization_threshold
+            .map(crds::Threshold::fraction),
+        gpu_utilization_threshold: declared
+            .gpu_utilization_threshold
+            .map(crds::Threshold::fraction),
+        unneeded_ms: declared.unneeded_duration.map(ms),
+        unready_ms: declared.unready_duration.map(ms),
+        max_provision_ms: declared.max_node_provision_duration.map(ms),
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn amounts(written: &BTreeMap<String, Quantity>) -> BTreeMap<String, String> {
+    written
+        .iter()
+        .map(|(name, amount)| (name.clone(), amount.0.clone()))
+        .collect()
+}
+
+pub(super) fn taints(written: &[crds::group::Taint]) -> Vec<core::Taint> {
+    written
+        .iter()
+        .map(|taint| core::Taint {
+            key: taint.key.clone(),
+            value: taint.value.clone().unwrap_or_default(),
+            effect: match taint.effect {
+                TaintEffect::NoSchedule => "NoSchedule",
+                TaintEffect::PreferNoSchedule => "PreferNoSchedule",
+                TaintEffect::NoExecute => "NoExecute",
+            }
+            .to_owned(),
+        })
+        .collect()
+}

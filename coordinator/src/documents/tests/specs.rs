@@ -1,0 +1,122 @@
+//! What is declared arrives, with its defaults.
+
+use super::*;
+
+#[test]
+fn an_empty_group_has_the_defaults() {
+    let spec = group_spec(&group(json!({})));
+    assert_eq!(
+        spec,
+        core::GroupSpec {
+            id: GroupId::new("lab/workers"),
+            mode: core::Mode::Autoscaler,
+            min_size: 0,
+            max_size: None,
+            node_object_policy: core::NodeObjectPolicy::Delete,
+            declared: core::Declared::default(),
+            scale_down: None,
+            require_proof: true,
+            paused: false,
+        }
+    );
+}
+
+#[test]
+fn everything_a_group_declares_arrives() {
+    let spec = group_spec(&group(json!({
+        "mode": "Manual", "targetSize": 2, "minSize": 1, "maxSize": 5, "nodeObjectPolicy": "Retain",
+        "requireProof": false, "paused": true,
+        "template": {"labels": {"disk": "ssd"}, "taints": [{"key": "gpu", "effect": "NoSchedule"}],
+            "capacity": {"cpu": 4, "memory": "16Gi"}},
+        "scaleDown": {"utilizationThreshold": "50%", "unneededDuration": "10m", "maxNodeProvisionDuration": "15m"},
+    })));
+    assert_eq!(spec.mode, core::Mode::Manual { target: 2 });
+    assert_eq!((spec.min_size, spec.max_size), (1, Some(5)));
+    assert_eq!(spec.node_object_policy, core::NodeObjectPolicy::Retain);
+    assert!(!spec.require_proof && spec.paused);
+    assert_eq!(spec.declared.labels["disk"], "ssd");
+    assert_eq!(spec.declared.taints, [taint("gpu", "", "NoSchedule")]);
+    assert_eq!(spec.declared.capacity["cpu"], "4");
+    assert_eq!(spec.declared.capacity["memory"], "16Gi");
+    let scale_down = spec.scale_down.unwrap();
+    assert_eq!(scale_down.utilization_threshold, Some(0.5));
+    assert_eq!(scale_down.unneeded_ms, Some(600_000));
+    assert_eq!(scale_down.max_provision_ms, Some(900_000));
+    assert_eq!(scale_down.unready_ms, None);
+}
+
+#[test]
+fn a_machine_is_called_after_its_object_and_woken_by_what_it_declares() {
+    let spec = machine_spec(
+        &node(json!({"group": "workers", "wakeOnLAN": {"mac": "1C-69-7A-0B-11-02"}})),
+        Place::Cluster,
+        None,
+    );
+    assert_eq!(spec.id, MachineId::new("nuc1"));
+    assert_eq!(spec.group, GroupId::new("lab/workers"));
+    assert_eq!(spec.node_name, "nuc1");
+    assert_eq!(spec.agent, AgentId::new("nuc1"));
+    assert_eq!(spec.wake, [core::WakeMethod::WakeOnLan]);
+    assert_eq!(spec.stop, [core::StopMethod::Agent]);
+    assert_eq!(spec.joins, core::Joins::Kubelet);
+    let wake = spec.wake_on_lan.unwrap();
+    assert_eq!(wake.mac, "1c:69:7a:0b:11:02");
+    assert_eq!((wake.segment.as_str(), wake.ports), ("default", vec![9, 7]));
+    assert_eq!(
+        spec.timeouts,
+        core::Timeouts {
+            boot_ms: 600_000,
+            stop_ms: 300_000,
+            off_hold_ms: 60_000
+        }
+    );
+    assert_eq!(spec.fault, None);
+}
+
+#[test]
+fn methods_keep_the_declared_order_and_default_to_redfish_first() {
+    use coordinator_core::{StopMethod, WakeMethod};
+    let redfish = json!({"address": "https://10.0.9.20/", "credentials": "r720"});
+    let wol = json!({"mac": "1c:69:7a:0b:11:02"});
+    for (spec, wake, stop) in [
+        (
+            json!({"group": "g", "redfish": redfish, "wakeOnLAN": wol}),
+            vec![WakeMethod::Redfish, WakeMethod::WakeOnLan],
+            vec![StopMethod::Agent, StopMethod::Redfish],
+        ),
+        (
+            json!({"group": "g", "redfish": redfish, "wakeOnLAN": wol, "wake": ["wakeOnLAN", "redfish"], "stop": ["redfish"]}),
+            vec![WakeMethod::WakeOnLan, WakeMethod::Redfish],
+            vec![StopMethod::Redfish],
+        ),
+        (
+            json!({"group": "g", "power": "AlwaysOn"}),
+            vec![],
+            vec![StopMethod::Agent],
+        ),
+    ] {
+        let machine = machine_spec(&node(spec.clone()), Place::Cluster, None);
+        assert_eq!((machine.wake, machine.stop), (wake, stop), "{spec}");
+    }
+    let machine = machine_spec(
+        &node(json!({"group": "g", "redfish": redfish})),
+        Place::Cluster,
+        None,
+    );
+    assert_eq!(machine.redfish.unwrap().address, "https://10.0.9.20");
+}
+
+#[test]
+fn without_kubernetes_every_machine_joins_by_its_agent() {
+    let machine = node(json!({"group": "g", "wakeOnLAN": {"mac": "1c:69:7a:0b:11:02"}}));
+    assert_eq!(
+        machine_spec(&machine, Place::Standalone, None).joins,
+        core::Joins::Agent
+    );
+    let nas =
+        node(json!({"group": "g", "joins": "Agent", "wakeOnLAN": {"mac": "1c:69:7a:0b:11:02"}}));
+    assert_eq!(
+        machine_spec(&nas, Place::Cluster, None).joins,
+        core::Joins::Agent
+    );
+}

@@ -1,0 +1,292 @@
+//! The engine: one task that owns the core, feeds it facts and hands out its actions.
+//! In: facts and questions through [`Facts`] and [`Handle`]. Out: a [`View`] for readers, actions for [`Outputs`], answers.
+//! Holds: a view is published before any action of the same decision; answers come last; a caller that goes away
+//! changes nothing, because what it asked for lives in the core.
+//! Not here: decisions (`coordinator-core`), and who carries actions out (`outputs`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coordinator_core::{
+    Action, Answer, Fact, Lab, Now, Rejected, RejectedKind, Request, Ticket, View,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock;
+use crate::outputs::Outputs;
+
+/// Facts that may wait for the engine; senders wait beyond that. A thousand machines listed at start fit twice.
+const QUEUE: usize = 4096;
+/// Facts observed before the next decision, so that a flood cannot delay decisions for ever.
+const BATCH: usize = 256;
+/// Longest sleep. Timers stop while the host is suspended and deadlines on the boot clock do not, so the clock is read again.
+const LONGEST_NAP: Duration = Duration::from_secs(5);
+/// Shortest sleep: bounds the load if the core names a deadline that has passed already.
+const SHORTEST_NAP: Duration = Duration::from_millis(5);
+/// How much longer than its deadline a caller waits for the core's own word that it is too late.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// What decides. Implemented by the core's [`Lab`]; a script in tests.
+pub trait Core: Send {
+    /// Takes a fact in.
+    fn observe(&mut self, fact: Fact, now: Now);
+    /// What is to be done now.
+    fn decide(&mut self, now: Now) -> Vec<Action>;
+    /// When to decide again even if nothing happens, milliseconds on the boot clock.
+    fn deadline(&self) -> Option<u64>;
+    /// What readers see.
+    fn view(&mut self, now: Now) -> Arc<View>;
+}
+
+impl Core for Lab {
+    fn observe(&mut self, fact: Fact, now: Now) {
+        Self::observe(self, fact, now);
+    }
+
+    fn decide(&mut self, now: Now) -> Vec<Action> {
+        Self::decide(self, now)
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        Self::deadline(self)
+    }
+
+    fn view(&mut self, now: Now) -> Arc<View> {
+        Self::view(self, now)
+    }
+}
+
+enum Input {
+    Fact(Box<Fact>),
+    Question {
+        request: Request,
+        deadline_ms: u64,
+        reply: oneshot::Sender<Answer>,
+    },
+}
+
+/// Tells facts to the engine; clones share its queue.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    queue: mpsc::Sender<Input>,
+}
+
+impl Facts {
+    /// Tells a fact; waits while the queue is full. Facts of one caller arrive in order.
+    ///
+    /// A fact told after the engine has ended is lost with it: the process is about to end.
+    pub async fn tell(&self, fact: Fact) {
+        // The error means exactly that the engine has ended.
+        let _ = self.queue.send(Input::Fact(Box::new(fact))).await;
+    }
+
+    /// The same for threads outside of the runtime. Must not be called from a task.
+    pub fn tell_blocking(&self, fact: Fact) {
+        // The error means exactly that the engine has ended.
+        let _ = self.queue.blocking_send(Input::Fact(Box::new(fact)));
+    }
+}
+
+/// Everything that inputs need: facts in, views and answers out.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    /// Tells facts.
+    pub facts: Facts,
+    /// The latest view.
+    pub view: watch::Receiver<Arc<View>>,
+}
+
+impl Handle {
+    /// The latest view.
+    #[must_use]
+    pub fn current(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Asks for something and waits for the answer, at most until shortly after the deadline (boot clock, milliseconds).
+    ///
+    /// Dropping the future withdraws nothing.
+    pub async fn ask(&self, request: Request, deadline_ms: u64) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let question = Input::Question {
+            request,
+            deadline_ms,
+            reply,
+        };
+        let exchange = async {
+            self.facts.queue.send(question).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(clock::until(deadline_ms) + LAST_WORD, exchange).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => rejected(
+                RejectedKind::Unavailable,
+                "the coordinator is shutting down",
+            ),
+            Err(_) => rejected(
+                RejectedKind::DeadlineExceeded,
+                "no answer before the caller's deadline",
+            ),
+        }
+    }
+}
+
+fn rejected(kind: RejectedKind, message: &str) -> Answer {
+    Answer::Rejected(Rejected {
+        kind,
+        message: message.to_owned(),
+    })
+}
+
+/// The engine's own end of its queue, until the core and the outputs are there.
+pub struct Seat {
+    queue: mpsc::Receiver<Input>,
+    view: watch::Sender<Arc<View>>,
+}
+
+/// Makes the queue and the first, empty view. Outputs need the handle, and the engine needs the outputs: so this comes first.
+#[must_use]
+pub fn open() -> (Handle, Seat) {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let (publisher, view) = watch::channel(Arc::new(first_view()));
+    let handle = Handle {
+        facts: Facts { queue: sender },
+        view,
+    };
+    let seat = Seat {
+        queue,
+        view: publisher,
+    };
+    (handle, seat)
+}
+
+fn first_view() -> View {
+    View {
+        waiting_for: "the start",
+        ..View::default()
+    }
+}
+
+/// The one task that owns the core.
+pub struct Engine<C, O> {
+    core: C,
+    outputs: O,
+    seat: Seat,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    last_ticket: u64,
+}
+
+impl Seat {
+    /// The engine, ready to run.
+    #[must_use]
+    pub fn take<C: Core, O: Outputs>(self, core: C, outputs: O) -> Engine<C, O> {
+        Engine {
+            core,
+            outputs,
+            seat: self,
+            waiting: BTreeMap::new(),
+            last_ticket: 0,
+        }
+    }
+}
+
+impl<C: Core, O: Outputs> Engine<C, O> {
+    /// Runs until every [`Handle`] and [`Facts`] is gone.
+    pub async fn run(mut self) {
+        self.decide();
+        while let Some(first) = self.next_input().await {
+            self.observe(first);
+            self.decide();
+        }
+    }
+
+    /// The next input, or a deadline (`Some(None)`); `None` when nobody can send any more.
+    async fn next_input(&mut self) -> Option<Option<Input>> {
+        let nap = self
+            .core
+            .deadline()
+            .map_or(LONGEST_NAP, clock::until)
+            .clamp(SHORTEST_NAP, LONGEST_NAP);
+        match tokio::time::timeout(nap, self.seat.queue.recv()).await {
+            Ok(input) => input.map(Some),
+            Err(_) => Some(None),
+        }
+    }
+
+    fn observe(&mut self, first: Option<Input>) {
+        let now = clock::now();
+        let mut next = first;
+        let mut room = BATCH;
+        while let Some(input) = next {
+            let fact = self.fact(input);
+            tracing::trace!(?fact, "observed");
+            self.core.observe(fact, now);
+            room -= 1;
+            // Nothing may be taken out of the queue that is not observed in this round.
+            next = if room > 0 {
+                self.seat.queue.try_recv().ok()
+            } else {
+                None
+            };
+        }
+    }
+
+    fn fact(&mut self, input: Input) -> Fact {
+        match input {
+            Input::Fact(fact) => *fact,
+            Input::Question {
+                request,
+                deadline_ms,
+                reply,
+            } => Fact::Asked {
+                ticket: self.ticket(reply),
+                deadline_ms,
+                request,
+            },
+        }
+    }
+
+    fn ticket(&mut self, reply: oneshot::Sender<Answer>) -> Ticket {
+        // Callers that went away need no answer; their wish stays with the core.
+        self.waiting.retain(|_, reply| !reply.is_closed());
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.waiting.insert(ticket, reply);
+        ticket
+    }
+
+    /// Wakes readers only if there is something new to read.
+    fn publish(&self, view: Arc<View>) {
+        self.seat.view.send_if_modified(|shown| {
+            let changed = !Arc::ptr_eq(shown, &view) && **shown != *view;
+            *shown = view;
+            changed
+        });
+    }
+
+    fn decide(&mut self) {
+        let now = clock::now();
+        let actions = self.core.decide(now);
+        let view = self.core.view(now);
+        self.publish(view);
+        let mut answers = Vec::new();
+        for action in actions {
+            tracing::trace!(?action, "decided");
+            if let Action::Answer { ticket, answer } = action {
+                answers.push((ticket, answer));
+            } else {
+                self.outputs.perform(action);
+            }
+        }
+        for (ticket, answer) in answers {
+            if let Some(reply) = self.waiting.remove(&ticket) {
+                // The caller may have gone away meanwhile.
+                let _ = reply.send(answer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

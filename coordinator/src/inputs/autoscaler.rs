@@ -1,0 +1,300 @@
+//! The cluster-autoscaler's external gRPC service.
+//! In: its 15 calls. Out: answers; questions to the engine from the three calls that change a size.
+//! Holds: reads are answered from the latest view alone and never wait; a change is durable before its answer.
+//! Holds: what a caller has looked at is noted before it is answered, because its next wish depends on it.
+//! Not here: which machine is chosen, and what counts as a repetition (`coordinator-core`).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use coordinator_core::{Answer, GroupId, View};
+use proto_autoscaler::cloud_provider_server::CloudProvider;
+use proto_autoscaler::{
+    CleanupRequest, CleanupResponse, GetAvailableGpuTypesRequest, GetAvailableGpuTypesResponse,
+    GpuLabelRequest, GpuLabelResponse, NodeGroupAutoscalingOptionsRequest,
+    NodeGroupAutoscalingOptionsResponse, NodeGroupDecreaseTargetSizeRequest,
+    NodeGroupDecreaseTargetSizeResponse, NodeGroupDeleteNodesRequest, NodeGroupDeleteNodesResponse,
+    NodeGroupForNodeRequest, NodeGroupForNodeResponse, NodeGroupIncreaseSizeRequest,
+    NodeGroupIncreaseSizeResponse, NodeGroupNodesRequest, NodeGroupNodesResponse,
+    NodeGroupTargetSizeRequest, NodeGroupTargetSizeResponse, NodeGroupTemplateNodeInfoRequest,
+    NodeGroupTemplateNodeInfoResponse, NodeGroupsRequest, NodeGroupsResponse,
+    PricingNodePriceRequest, PricingNodePriceResponse, PricingPodPriceRequest,
+    PricingPodPriceResponse, RefreshRequest, RefreshResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::engine::Handle;
+use crate::metrics::Metrics;
+
+mod callers;
+mod deadline;
+mod looked;
+mod membership;
+mod options;
+mod reads;
+mod server;
+mod template;
+mod to_status;
+mod writes;
+
+pub use callers::Callers;
+pub use server::{Listening, ServeFault, listen};
+
+use looked::Looked;
+
+/// The service. One for the process; it holds no state but what callers have looked at.
+pub struct Autoscaler {
+    engine: Handle,
+    metrics: Metrics,
+    looked: Looked,
+    callers: Callers,
+}
+
+impl Autoscaler {
+    /// The service in front of an engine.
+    #[must_use]
+    pub fn new(engine: Handle, metrics: Metrics, callers: Callers) -> Self {
+        Self {
+            engine,
+            metrics,
+            looked: Looked::default(),
+            callers,
+        }
+    }
+
+    /// The latest view, if calls may be answered from it.
+    fn view(&self) -> Result<Arc<View>, Status> {
+        let view = self.engine.current();
+        if view.serving {
+            return Ok(view);
+        }
+        Err(Status::unavailable(format!(
+            "not serving yet: waiting for {}",
+            view.waiting_for
+        )))
+    }
+
+    /// Answers from the latest view and counts the call.
+    fn read<Q, A>(
+        &self,
+        method: &'static str,
+        request: Request<Q>,
+        answer: impl FnOnce(&View, Q) -> Result<A, Status>,
+    ) -> Result<Response<A>, Status> {
+        let started = Instant::now();
+        self.callers.saw(request.metadata());
+        let outcome = self
+            .view()
+            .and_then(|view| answer(&view, request.into_inner()));
+        self.counted(method, started, outcome)
+    }
+
+    /// Asks the engine and counts the call.
+    async fn write<Q, A: Default>(
+        &self,
+        method: &'static str,
+        request: Request<Q>,
+        question: impl FnOnce(&Self, Q) -> Result<coordinator_core::Request, Status> + Send,
+    ) -> Result<Response<A>, Status> {
+        let started = Instant::now();
+        self.callers.saw(request.metadata());
+        let deadline_ms = deadline::of(request.metadata(), crate::clock::boot_ms());
+        let question = self
+            .view()
+            .and_then(|_| question(self, request.into_inner()));
+        let outcome = match question {
+            Ok(question) => match self.engine.ask(question, deadline_ms).await {
+                Answer::Done => Ok(A::default()),
+                Answer::Rejected(rejected) => Err(to_status::rejected(rejected)),
+            },
+            Err(status) => Err(status),
+        };
+        self.counted(method, started, outcome)
+    }
+
+    fn counted<A>(
+        &self,
+        method: &'static str,
+        started: Instant,
+        outcome: Result<A, Status>,
+    ) -> Result<Response<A>, Status> {
+        let code = outcome.as_ref().err().map_or(tonic::Code::Ok, Status::code);
+        self.metrics
+            .rpc(method, to_status::word(code), started.elapsed());
+        if let Err(status) = &outcome {
+            // Unimplemented is an answer of its own here, and asked for in every loop.
+            if code != tonic::Code::Unimplemented {
+                tracing::info!(
+                    method,
+                    code = to_status::word(code),
+                    message = status.message(),
+                    "call rejected"
+                );
+            }
+        }
+        outcome.map(Response::new)
+    }
+
+    /// Counts a call whose answer needs no view.
+    fn fixed<Q, A>(
+        &self,
+        method: &'static str,
+        request: &Request<Q>,
+        outcome: Result<A, Status>,
+    ) -> Result<Response<A>, Status> {
+        let started = Instant::now();
+        self.callers.saw(request.metadata());
+        self.counted(method, started, outcome)
+    }
+}
+
+#[tonic::async_trait]
+impl CloudProvider for Autoscaler {
+    async fn node_groups(
+        &self,
+        request: Request<NodeGroupsRequest>,
+    ) -> Result<Response<NodeGroupsResponse>, Status> {
+        self.read("NodeGroups", request, |view, _| Ok(reads::groups(view)))
+    }
+
+    async fn node_group_for_node(
+        &self,
+        request: Request<NodeGroupForNodeRequest>,
+    ) -> Result<Response<NodeGroupForNodeResponse>, Status> {
+        self.read("NodeGroupForNode", request, |view, asked| {
+            Ok(reads::group_for_node(view, asked.node))
+        })
+    }
+
+    async fn node_group_target_size(
+        &self,
+        request: Request<NodeGroupTargetSizeRequest>,
+    ) -> Result<Response<NodeGroupTargetSizeResponse>, Status> {
+        self.read("NodeGroupTargetSize", request, |view, asked| {
+            let group = reads::known(view, &asked.id)?;
+            self.looked.at(&group.id, group.sequence);
+            Ok(reads::target_size(group))
+        })
+    }
+
+    async fn node_group_nodes(
+        &self,
+        request: Request<NodeGroupNodesRequest>,
+    ) -> Result<Response<NodeGroupNodesResponse>, Status> {
+        self.read("NodeGroupNodes", request, |view, asked| {
+            reads::known(view, &asked.id).map(reads::instances)
+        })
+    }
+
+    async fn node_group_template_node_info(
+        &self,
+        request: Request<NodeGroupTemplateNodeInfoRequest>,
+    ) -> Result<Response<NodeGroupTemplateNodeInfoResponse>, Status> {
+        self.read("NodeGroupTemplateNodeInfo", request, |view, asked| {
+            reads::known(view, &asked.id).and_then(template::answer)
+        })
+    }
+
+    async fn node_group_get_options(
+        &self,
+        request: Request<NodeGroupAutoscalingOptionsRequest>,
+    ) -> Result<Response<NodeGroupAutoscalingOptionsResponse>, Status> {
+        self.read("NodeGroupGetOptions", request, |view, asked| {
+            let group = reads::known(view, &asked.id)?;
+            options::answer(group, asked.defaults)
+        })
+    }
+
+    async fn refresh(
+        &self,
+        request: Request<RefreshRequest>,
+    ) -> Result<Response<RefreshResponse>, Status> {
+        self.read("Refresh", request, |view, _| {
+            for group in view.groups.values() {
+                self.looked.at(&group.id, group.sequence);
+            }
+            Ok(RefreshResponse {})
+        })
+    }
+
+    async fn node_group_increase_size(
+        &self,
+        request: Request<NodeGroupIncreaseSizeRequest>,
+    ) -> Result<Response<NodeGroupIncreaseSizeResponse>, Status> {
+        let question = |service: &Self, asked: NodeGroupIncreaseSizeRequest| {
+            let looked = service.looked.highest(&GroupId::new(&asked.id));
+            writes::increase(&asked, looked)
+        };
+        self.write("NodeGroupIncreaseSize", request, question).await
+    }
+
+    async fn node_group_delete_nodes(
+        &self,
+        request: Request<NodeGroupDeleteNodesRequest>,
+    ) -> Result<Response<NodeGroupDeleteNodesResponse>, Status> {
+        self.write("NodeGroupDeleteNodes", request, |_, asked| {
+            writes::delete(asked)
+        })
+        .await
+    }
+
+    async fn node_group_decrease_target_size(
+        &self,
+        request: Request<NodeGroupDecreaseTargetSizeRequest>,
+    ) -> Result<Response<NodeGroupDecreaseTargetSizeResponse>, Status> {
+        self.write("NodeGroupDecreaseTargetSize", request, |_, asked| {
+            writes::decrease(&asked)
+        })
+        .await
+    }
+
+    async fn gpu_label(
+        &self,
+        request: Request<GpuLabelRequest>,
+    ) -> Result<Response<GpuLabelResponse>, Status> {
+        self.fixed("GPULabel", &request, Ok(GpuLabelResponse::default()))
+    }
+
+    async fn get_available_gpu_types(
+        &self,
+        request: Request<GetAvailableGpuTypesRequest>,
+    ) -> Result<Response<GetAvailableGpuTypesResponse>, Status> {
+        self.fixed(
+            "GetAvailableGPUTypes",
+            &request,
+            Ok(GetAvailableGpuTypesResponse::default()),
+        )
+    }
+
+    async fn cleanup(
+        &self,
+        request: Request<CleanupRequest>,
+    ) -> Result<Response<CleanupResponse>, Status> {
+        self.fixed("Cleanup", &request, Ok(CleanupResponse {}))
+    }
+
+    async fn pricing_node_price(
+        &self,
+        request: Request<PricingNodePriceRequest>,
+    ) -> Result<Response<PricingNodePriceResponse>, Status> {
+        self.fixed(
+            "PricingNodePrice",
+            &request,
+            Err(Status::unimplemented("prices are not known")),
+        )
+    }
+
+    async fn pricing_pod_price(
+        &self,
+        request: Request<PricingPodPriceRequest>,
+    ) -> Result<Response<PricingPodPriceResponse>, Status> {
+        self.fixed(
+            "PricingPodPrice",
+            &request,
+            Err(Status::unimplemented("prices are not known")),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

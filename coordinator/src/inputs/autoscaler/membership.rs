@@ -1,0 +1,57 @@
+//! Which group answers for a Node, a fake Node of an instance, or one of the autoscaler's template Nodes.
+//! In: provider id and name as the autoscaler sends them. Out: a group that is listed to the autoscaler, or none.
+//! Holds: provider id first, then name; a Node that is kept while its machine is off or boots is in no group, while the
+//! fake Node of the same machine, whose name is the provider id, is.
+
+use coordinator_core::{GroupId, GroupView, View};
+
+/// How the autoscaler names the Nodes that it makes up from a template: this, the group's id, a dash, a number, and
+/// `-upcoming-` with another number for those that it expects.
+const TEMPLATE_NODE: &str = "template-node-for-";
+
+/// The groups that the autoscaler may know of.
+pub(super) fn listed(view: &View) -> impl Iterator<Item = &GroupView> {
+    view.groups
+        .values()
+        .map(AsRef::as_ref)
+        .filter(|group| group.autoscaled)
+}
+
+/// A group that the autoscaler may know of.
+pub(super) fn listed_as<'v>(view: &'v View, id: &GroupId) -> Option<&'v GroupView> {
+    view.groups
+        .get(id)
+        .map(AsRef::as_ref)
+        .filter(|group| group.autoscaled)
+}
+
+/// The group that answers for a Node.
+pub(super) fn group_of<'v>(view: &'v View, provider_id: &str, name: &str) -> Option<&'v GroupView> {
+    let by_provider_id = || {
+        view.by_provider_id
+            .get(provider_id)
+            .and_then(|id| listed_as(view, id))
+    };
+    if let Some(rest) = name.strip_prefix(TEMPLATE_NODE) {
+        return by_provider_id().or_else(|| template_group(view, rest));
+    }
+    if view.held_nodes.contains(name) {
+        return None;
+    }
+    by_provider_id().or_else(|| {
+        view.by_node_name
+            .get(name)
+            .and_then(|id| listed_as(view, id))
+    })
+}
+
+/// The group whose id starts the rest of a template Node's name. The longest fits where one id begins with another.
+fn template_group<'v>(view: &'v View, rest: &str) -> Option<&'v GroupView> {
+    listed(view)
+        .filter(|group| {
+            rest.strip_prefix(group.id.as_str())
+                .and_then(|tail| tail.strip_prefix('-'))
+                .is_some_and(|number| number.starts_with(|first: char| first.is_ascii_digit()))
+        })
+        .max_by_key(|group| group.id.as_str().len())
+}

@@ -1,0 +1,178 @@
+//! What people have declared in the cluster, and what of it the core has been told.
+//!
+//! In: Groups and Nodes as they come and go. Out: the facts that bring the core up to date.
+//! Holds: a machine is known by its name alone, so of two Nodes with one name the older is told, both with a fault.
+//! Not here: what is stored in their status (`mirror`), and which relations must hold (coordinator-crds).
+
+use std::collections::BTreeMap;
+
+use coordinator_core::{Fact, GroupId, GroupSpec, MachineId, MachineSpec};
+use coordinator_crds::{
+    Group, Node,
+    relations::{self, Severity},
+};
+use kube::core::ObjectMeta;
+
+use crate::documents::{self, Fault, Place, group_id, group_spec, machine_id, machine_spec};
+
+/// Namespace and name.
+pub(super) type Key = (String, String);
+
+/// Everything declared.
+#[derive(Default)]
+pub(super) struct Declared {
+    groups: BTreeMap<Key, Group>,
+    nodes: BTreeMap<Key, Node>,
+    told_groups: BTreeMap<GroupId, GroupSpec>,
+    told: BTreeMap<MachineId, MachineSpec>,
+}
+
+impl Declared {
+    /// True where the declaration is new or another one.
+    pub(super) fn put_group(&mut self, group: &Group) -> bool {
+        let bare = Group {
+            metadata: bare(&group.metadata),
+            spec: group.spec.clone(),
+            status: None,
+        };
+        let key = key_of(&bare.metadata);
+        self.groups.insert(key, bare.clone()) != Some(bare)
+    }
+
+    pub(super) fn remove_group(&mut self, key: &Key) {
+        self.groups.remove(key);
+    }
+
+    /// True where the declaration is new or another one.
+    pub(super) fn put_node(&mut self, node: &Node) -> bool {
+        let bare = Node {
+            metadata: bare(&node.metadata),
+            spec: node.spec.clone(),
+            status: None,
+        };
+        let key = key_of(&bare.metadata);
+        self.nodes.insert(key, bare.clone()) != Some(bare)
+    }
+
+    pub(super) fn remove_node(&mut self, key: &Key) {
+        self.nodes.remove(key);
+    }
+
+    /// Whether this Node is the machine of its name, and no older one is.
+    pub(super) fn is_owner(&self, key: &Key) -> bool {
+        self.nodes
+            .iter()
+            .filter(|((_, name), _)| *name == key.1)
+            .min_by_key(|(_, node)| age(node))
+            .is_some_and(|(owner, _)| owner == key)
+    }
+
+    pub(super) fn node_keys(&self) -> Vec<Key> {
+        self.nodes.keys().cloned().collect()
+    }
+
+    pub(super) fn group_keys(&self) -> Vec<Key> {
+        self.groups.keys().cloned().collect()
+    }
+
+    /// What is wrong with a Node beside other objects.
+    pub(super) fn fault_of(&self, key: &Key) -> Option<Fault> {
+        self.faults().remove(key)
+    }
+
+    /// What the core does not know yet: groups before their machines, removals in the other order.
+    pub(super) fn changes(&mut self) -> Vec<Fact> {
+        let groups: BTreeMap<GroupId, GroupSpec> = self
+            .groups
+            .iter()
+            .map(|((namespace, name), group)| (group_id(Some(namespace), name), group_spec(group)))
+            .collect();
+        let faults = self.faults();
+        let mut owners: BTreeMap<MachineId, (&Key, &Node)> = BTreeMap::new();
+        for (key, node) in &self.nodes {
+            let owner = owners.entry(machine_id(node)).or_insert((key, node));
+            if age(node) < age(owner.1) {
+                *owner = (key, node);
+            }
+        }
+        let machines: BTreeMap<MachineId, MachineSpec> = owners
+            .into_iter()
+            .map(|(id, (key, node))| (id, machine_spec(node, Place::Cluster, faults.get(key))))
+            .collect();
+        let mut facts = Vec::new();
+        facts.extend(differing(&groups, &self.told_groups).map(Fact::GroupApplied));
+        facts.extend(differing(&machines, &self.told).map(Fact::MachineApplied));
+        facts.extend(missing(&self.told, &machines).map(Fact::MachineRemoved));
+        facts.extend(missing(&self.told_groups, &groups).map(Fact::GroupRemoved));
+        self.told_groups = groups;
+        self.told = machines;
+        facts
+    }
+
+    /// The first fault of each Node that must be left alone.
+    fn faults(&self) -> BTreeMap<Key, Fault> {
+        let groups: Vec<Group> = self.groups.values().cloned().collect();
+        let nodes: Vec<Node> = self.nodes.values().cloned().collect();
+        let mut faults = BTreeMap::new();
+        for broken in relations::broken(&groups, &nodes) {
+            match broken.relation.severity() {
+                Severity::Warning => {}
+                Severity::Error => {
+                    faults
+                        .entry((broken.namespace, broken.name))
+                        .or_insert_with(|| Fault {
+                            reason: broken.relation.reason(),
+                            message: format!("{}: {}", broken.field, broken.what),
+                        });
+                }
+            }
+        }
+        faults
+    }
+}
+
+fn differing<K: Ord, V: Clone + PartialEq>(
+    now: &BTreeMap<K, V>,
+    told: &BTreeMap<K, V>,
+) -> impl Iterator<Item = V> {
+    now.iter()
+        .filter(|(id, spec)| told.get(id) != Some(spec))
+        .map(|(_, spec)| spec.clone())
+}
+
+fn missing<K: Ord + Clone, V>(
+    told: &BTreeMap<K, V>,
+    now: &BTreeMap<K, V>,
+) -> impl Iterator<Item = K> {
+    told.keys().filter(|id| !now.contains_key(id)).cloned()
+}
+
+pub(super) fn key_of(metadata: &ObjectMeta) -> Key {
+    (
+        metadata
+            .namespace
+            .clone()
+            .unwrap_or_else(|| documents::DEFAULT_NAMESPACE.to_owned()),
+        metadata.name.clone().unwrap_or_default(),
+    )
+}
+
+/// What of the metadata a declaration is judged by.
+fn bare(metadata: &ObjectMeta) -> ObjectMeta {
+    let (namespace, name) = key_of(metadata);
+    ObjectMeta {
+        namespace: Some(namespace),
+        name: Some(name),
+        creation_timestamp: metadata.creation_timestamp.clone(),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Orders Nodes of one name: the older first, by namespace at ties.
+fn age(node: &Node) -> (i64, Option<&str>) {
+    let created = node.metadata.creation_timestamp.as_ref();
+    (
+        created.map_or(i64::MAX, coordinator_crds::time::unix_ms),
+        node.metadata.namespace.as_deref(),
+    )
+}

@@ -1,0 +1,62 @@
+//! What the watches find that the core has no part in, for the outputs to act on.
+//!
+//! Holds: nothing here moves power.
+
+use coordinator_core::MachineId;
+
+use super::mirror::Place;
+use crate::documents::Finding;
+
+/// Put on a Node (ours) while its core Node carries our taint or our cordon, which must be undone before it goes.
+pub(crate) const FINALIZER: &str = "homelab-autoscaler.dev/node-taint";
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub(crate) enum Notice {
+    /// An object that the core is not told about must say why.
+    Findings {
+        /// Which of our two kinds it is.
+        kind: Kind,
+        /// Which object.
+        place: Place,
+        /// Its conditions.
+        findings: Vec<Finding>,
+    },
+    /// A person's request was not carried out: say so and take it off the object.
+    AskRejected {
+        /// Of which machine.
+        machine: MachineId,
+        /// Id of the request.
+        id: String,
+        /// Why.
+        message: String,
+    },
+    /// A Node (ours) is being deleted: take our marks off its core Node, then the finalizer off it.
+    Undo {
+        /// The object that is being deleted.
+        place: Place,
+        /// Its core Node.
+        node: String,
+        /// A person had cordoned the core Node, so the cordon stays.
+        cordoned: bool,
+    },
+}
+
+/// Our two kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Group.
+    Group,
+    /// Node.
+    Machine,
+}
+
+impl Kind {
+    /// The kind as documents name it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "Group",
+            Self::Machine => "Node",
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Payloads of agents as facts of the core.
+//! In: decoded payloads. Out: facts.
+//! Holds: words of later versions that the core has no place for give no fact.
+
+use coordinator_core::{
+    AgentId, AgentInfo, AgentState, Beat, Fact, MachineId, PowerRead, Report, ReportState, Token,
+};
+use proto_mqtt::Power;
+use proto_mqtt::report::{
+    AgentState as WireState, Heartbeat, HostNic, Inventory, Outcome, ResultBody, ResultState,
+    Status, WakeFlag,
+};
+
+use super::words;
+
+pub(super) fn beat(agent: &AgentId, heartbeat: &Heartbeat) -> Fact {
+    Fact::Beat(Beat {
+        agent: agent.clone(),
+        boot_id: heartbeat.boot.to_string(),
+        instance: heartbeat.inst.to_string(),
+        challenge: heartbeat.chal.to_string(),
+        up_ms: heartbeat.up_s.saturating_mul(1_000),
+    })
+}
+
+/// `None` where the state is a word of a later version.
+pub(super) fn state(agent: &AgentId, status: &Status) -> Option<Fact> {
+    let state = match status.state {
+        WireState::Online => AgentState::Online,
+        WireState::Stopping => AgentState::Stopping,
+        WireState::Offline => AgentState::Offline,
+        WireState::Unknown => return None,
+    };
+    Some(Fact::AgentState {
+        agent: agent.clone(),
+        state,
+        boot_id: status.boot.to_string(),
+        instance: status.inst.to_string(),
+    })
+}
+
+pub(super) fn info(agent: &AgentId, inventory: &Inventory) -> AgentInfo {
+    AgentInfo {
+        agent: agent.clone(),
+        key: Some(inventory.key.to_string()),
+        segments: inventory
+            .segments
+            .iter()
+            .map(|segment| segment.name.to_string())
+            .collect(),
+        credentials: None,
+        wake_armed: armed(inventory.nics.iter().map(|nic| nic.wol)),
+        macs: inventory
+            .nics
+            .iter()
+            .map(|nic| nic.mac.to_string())
+            .collect(),
+        high_water: Vec::new(),
+    }
+}
+
+/// The highest token of a status. It stands for the agent's own machine, the only one whose token it surely covers.
+pub(super) fn high_water(agent: &AgentId, status: &Status) -> Vec<(MachineId, Token)> {
+    if status.hwm == proto_mqtt::Token::ZERO {
+        return Vec::new();
+    }
+    let token = Token {
+        epoch: status.hwm.epoch,
+        seq: u32::try_from(status.hwm.seq).unwrap_or(u32::MAX),
+    };
+    vec![(MachineId::new(agent.as_str()), token)]
+}
+
+/// Whether any interface would wake its host; `None` if none of them could tell.
+pub(super) fn armed(flags: impl Iterator<Item = WakeFlag>) -> Option<bool> {
+    flags.fold(None, |known, flag| match flag {
+        WakeFlag::Armed => Some(true),
+        WakeFlag::Unarmed | WakeFlag::Unsupported => Some(known.unwrap_or(false)),
+        WakeFlag::Unknown => known,
+    })
+}
+
+/// `None` where the state is a word of a later version.
+pub(super) fn report(agent: &AgentId, body: &ResultBody, trusted: bool) -> Option<Report> {
+    let state = match body.state {
+        ResultState::Accepted => ReportState::Accepted,
+        ResultState::Running => ReportState::Running,
+        ResultState::Done => ReportState::Done,
+        ResultState::Failed => ReportState::Failed,
+        // An id that was used for another command: this one was not carried out.
+        ResultState::Refused | ResultState::Duplicate => ReportState::Refused,
+        ResultState::Aborted | ResultState::Cancelled => ReportState::Aborted,
+        ResultState::Interrupted => ReportState::Interrupted,
+        ResultState::Unknown => return None,
+    };
+    Some(Report {
+        agent: agent.clone(),
+        command: body.id.to_string(),
+        state,
+        code: body
+            .code
+            .map(|code| code.as_str().to_owned())
+            .unwrap_or_default(),
+        message: words::of(body),
+        read: read(body.out.as_ref()),
+        trusted,
+    })
+}
+
+fn read(out: Option<&Outcome>) -> Option<PowerRead> {
+    match out? {
+        Outcome::Redfish(bmc) => Some(match bmc.power {
+            Power::On => PowerRead::On,
+            Power::Off => PowerRead::Off,
+            Power::Unknown => PowerRead::Other,
+        }),
+        Outcome::Wol(_) | Outcome::Host(_) | Outcome::Unknown => None,
+    }
+}
+
+/// The interfaces that a host reported right before it went down.
+pub(super) fn host_nics(body: &ResultBody) -> Option<&[HostNic]> {
+    match body.out.as_ref()? {
+        Outcome::Host(host) => Some(&host.nics),
+        Outcome::Wol(_) | Outcome::Redfish(_) | Outcome::Unknown => None,
+    }
+}

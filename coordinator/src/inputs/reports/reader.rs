@@ -1,0 +1,241 @@
+//! One message at a time: whose it is, whether it may be believed, which facts it gives.
+//! In: topic, bytes, retain flag. Out: facts.
+//! Holds: nothing that arrives can stop it; an unreadable message is counted, and logged once for each agent and kind.
+
+use std::collections::{HashMap, HashSet};
+
+use coordinator_core::{AgentId, AgentInfo, Fact};
+use proto_mqtt::key::{PublicKey, RESULT_KID, TrustedKeys};
+use proto_mqtt::report::{
+    Health, Heartbeat, Inventory, LastResults, ResultBody, ResultState, Status,
+};
+use proto_mqtt::{AgentTopic, Envelope, Payload, Purpose, Topic};
+
+use super::parse;
+use super::readings::{Reading, Readings};
+use crate::clock;
+use crate::engine::Handle;
+use crate::metrics::Metrics;
+
+/// Agents that are remembered, here and among the complaints; the broker's users are not trusted.
+const MOST_AGENTS: usize = 4096;
+/// Longest part of a foreign topic that is logged, in bytes.
+const LOGGED_TOPIC: usize = 100;
+
+/// Reads messages and tells facts.
+pub(super) struct Reader {
+    engine: Handle,
+    metrics: Metrics,
+    readings: Readings,
+    /// What each agent said of itself: inventory and highest token come in different messages.
+    agents: HashMap<AgentId, AgentInfo>,
+    complained: HashSet<(String, &'static str)>,
+}
+
+impl Reader {
+    pub(super) fn new(engine: Handle, metrics: Metrics, readings: Readings) -> Self {
+        Self {
+            engine,
+            metrics,
+            readings,
+            agents: HashMap::new(),
+            complained: HashSet::new(),
+        }
+    }
+
+    pub(super) async fn tell(&self, fact: Fact) {
+        self.engine.facts.tell(fact).await;
+    }
+
+    /// Reads one message and tells what it says.
+    pub(super) async fn read(&mut self, topic: &str, payload: &[u8], retain: bool) {
+        let Ok(Topic::Agent(wire_agent, kind)) = topic.parse::<Topic>() else {
+            let shown = shortened(topic);
+            self.complain(shown, "topic", &"not a topic of an agent");
+            return;
+        };
+        let agent = AgentId::new(wire_agent.as_str());
+        let facts = match kind {
+            // A stored heartbeat says nothing about now; whoever had it stored is broken or means harm.
+            AgentTopic::Heartbeat if retain => Err("a heartbeat must not be retained".to_owned()),
+            AgentTopic::Heartbeat => {
+                decoded(payload).map(|beat: Heartbeat| vec![parse::beat(&agent, &beat)])
+            }
+            AgentTopic::Status => decoded(payload).and_then(|status| self.status(&agent, &status)),
+            AgentTopic::Inventory => {
+                decoded(payload).and_then(|inventory| self.inventory(&agent, &inventory))
+            }
+            AgentTopic::Health => decoded(payload).map(|health| self.health(&agent, health)),
+            AgentTopic::Result => self.result(&agent, topic, payload),
+            AgentTopic::Last => self.last(&agent, topic, payload),
+            AgentTopic::Command | AgentTopic::Ping => {
+                Err("only the coordinator publishes here".to_owned())
+            }
+        };
+        match facts {
+            Ok(facts) => {
+                self.metrics.report(kind.as_str());
+                for fact in facts {
+                    self.tell(fact).await;
+                }
+            }
+            Err(detail) => self.complain(agent.as_str().to_owned(), kind.as_str(), &detail),
+        }
+    }
+
+    fn status(&mut self, agent: &AgentId, status: &Status) -> Result<Vec<Fact>, String> {
+        let state =
+            parse::state(agent, status).ok_or_else(|| "a state of a later version".to_owned())?;
+        let high_water = parse::high_water(agent, status);
+        let mut facts = vec![state];
+        if let Some(info) = self.agents.get_mut(agent)
+            && info.high_water != high_water
+        {
+            info.high_water = high_water;
+            facts.push(Fact::AgentInfo(info.clone()));
+        } else if self.has_room(agent) && !high_water.is_empty() {
+            // The inventory is on its way: both are stored at the broker.
+            self.agents
+                .entry(agent.clone())
+                .or_insert_with(|| unknown(agent))
+                .high_water = high_water;
+        }
+        Ok(facts)
+    }
+
+    fn inventory(&mut self, agent: &AgentId, inventory: &Inventory) -> Result<Vec<Fact>, String> {
+        if !self.has_room(agent) {
+            return Err(format!("more than {MOST_AGENTS} agents"));
+        }
+        let mut info = parse::info(agent, inventory);
+        if let Some(known) = self.agents.get(agent) {
+            info.high_water.clone_from(&known.high_water);
+        }
+        self.agents.insert(agent.clone(), info.clone());
+        Ok(vec![Fact::AgentInfo(info)])
+    }
+
+    fn health(&self, agent: &AgentId, health: Health) -> Vec<Fact> {
+        let at_ms = clock::now().wall_ms;
+        self.readings.came(agent, Reading { at_ms, health });
+        Vec::new()
+    }
+
+    fn result(
+        &mut self,
+        agent: &AgentId,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<Vec<Fact>, String> {
+        let envelope: Envelope = decoded(payload)?;
+        let (trusted, text) = self.opened(agent, topic, &envelope);
+        let body: ResultBody = decoded(text.as_bytes())?;
+        self.count(&body);
+        let report = parse::report(agent, &body, trusted)
+            .ok_or_else(|| "a state of a later version".to_owned())?;
+        let mut facts = vec![Fact::Reported(report)];
+        // The last word about the NICs comes with the order to go down; an unsigned one could hide a machine.
+        if trusted
+            && let Some(nics) = parse::host_nics(&body)
+            && let Some(info) = self.agents.get_mut(agent)
+        {
+            info.wake_armed = parse::armed(nics.iter().map(|nic| nic.wol)).or(info.wake_armed);
+            facts.push(Fact::AgentInfo(info.clone()));
+        }
+        Ok(facts)
+    }
+
+    /// Outcomes that this process, or the leader before it, may have missed. The core ignores what it knows already.
+    fn last(&self, agent: &AgentId, topic: &str, payload: &[u8]) -> Result<Vec<Fact>, String> {
+        let envelope: Envelope = decoded(payload)?;
+        let (trusted, text) = self.opened(agent, topic, &envelope);
+        let last: LastResults = decoded(text.as_bytes())?;
+        let reports = last
+            .results
+            .iter()
+            .filter_map(|body| parse::report(agent, body, trusted));
+        Ok(reports.map(Fact::Reported).collect())
+    }
+
+    /// The envelope's body, and whether it is proved to come from the agent.
+    fn opened<'e>(&self, agent: &AgentId, topic: &str, envelope: &'e Envelope) -> (bool, &'e str) {
+        let view = self.engine.current();
+        let pinned = view
+            .agents
+            .get(agent)
+            .and_then(|known| known.key.as_deref())
+            .and_then(|key| key.parse::<PublicKey>().ok());
+        let proved = pinned.and_then(|key| {
+            let keys = TrustedKeys::only(RESULT_KID, key);
+            match envelope.open(Purpose::Result, topic, &keys) {
+                Ok(body) => Some(body),
+                Err(fault) => {
+                    tracing::debug!(%agent, %fault, "result not proved");
+                    None
+                }
+            }
+        });
+        match proved {
+            Some(body) => (true, body),
+            None => (false, envelope.unverified_body()),
+        }
+    }
+
+    fn count(&self, body: &ResultBody) {
+        let code = body.code.map_or("none", proto_mqtt::report::Code::as_str);
+        match body.state {
+            ResultState::Failed
+            | ResultState::Refused
+            | ResultState::Aborted
+            | ResultState::Duplicate => {
+                self.metrics.refused(code);
+            }
+            ResultState::Accepted
+            | ResultState::Running
+            | ResultState::Done
+            | ResultState::Cancelled
+            | ResultState::Interrupted
+            | ResultState::Unknown => {}
+        }
+    }
+
+    fn has_room(&self, agent: &AgentId) -> bool {
+        self.agents.len() < MOST_AGENTS || self.agents.contains_key(agent)
+    }
+
+    fn complain(&mut self, whose: String, kind: &'static str, detail: &dyn std::fmt::Display) {
+        self.metrics.unreadable(kind);
+        if self.complained.len() >= MOST_AGENTS || self.complained.contains(&(whose.clone(), kind))
+        {
+            tracing::trace!(whose, kind, %detail, "message unreadable");
+            return;
+        }
+        tracing::warn!(whose, kind, %detail, "message unreadable; more of this kind are only counted");
+        self.complained.insert((whose, kind));
+    }
+}
+
+fn decoded<P: Payload>(payload: &[u8]) -> Result<P, String> {
+    P::decode(payload).map_err(|fault| fault.to_string())
+}
+
+/// An agent of which only the status is known yet.
+fn unknown(agent: &AgentId) -> AgentInfo {
+    AgentInfo {
+        agent: agent.clone(),
+        key: None,
+        segments: Vec::new(),
+        credentials: None,
+        wake_armed: None,
+        macs: Vec::new(),
+        high_water: Vec::new(),
+    }
+}
+
+fn shortened(topic: &str) -> String {
+    topic
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(LOGGED_TOPIC)
+        .collect()
+}

@@ -1,0 +1,265 @@
+//! Messages as agents send them.
+
+use super::*;
+
+#[tokio::test]
+async fn a_live_heartbeat_is_a_beat_and_a_retained_one_is_nothing() {
+    let mut bench = Bench::new().await;
+    let facts = bench
+        .facts_of("hla/v1/a/pi/hb", heartbeat().encode(), false)
+        .await;
+    let [Fact::Beat(beat)] = &facts[..] else {
+        panic!("{facts:?}")
+    };
+    assert_eq!((beat.agent.as_str(), beat.boot_id.as_str()), ("pi", BOOT));
+    assert_eq!((beat.instance.as_str(), beat.up_ms), ("00c0ffee", 600_000));
+    assert_eq!(beat.challenge, Challenge([1; 16]).to_string());
+    assert!(
+        bench
+            .facts_of("hla/v1/a/pi/hb", heartbeat().encode(), true)
+            .await
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn presence_and_inventory_give_what_an_agent_is_in_either_order() {
+    let mut bench = Bench::new().await;
+    let facts = bench
+        .facts_of(
+            "hla/v1/a/pi/status",
+            status(WireState::Online, 7).encode(),
+            true,
+        )
+        .await;
+    let state = |state| Fact::AgentState {
+        agent: agent(),
+        state,
+        boot_id: BOOT.into(),
+        instance: "00c0ffee".into(),
+    };
+    assert_eq!(facts, [state(AgentState::Online)]);
+    let facts = bench
+        .facts_of("hla/v1/a/pi/inv", inventory().encode(), true)
+        .await;
+    let [Fact::AgentInfo(info)] = &facts[..] else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(info.key, Some(signer().public_key().to_string()));
+    assert_eq!(info.segments, ["default"]);
+    assert_eq!(info.macs, ["02:00:00:00:00:01", "02:00:00:00:00:02"]);
+    assert_eq!(info.wake_armed, Some(true));
+    let high = |seq| vec![(MachineId::new("pi"), Token { epoch: 2, seq })];
+    assert_eq!(info.high_water, high(7));
+    let facts = bench
+        .facts_of(
+            "hla/v1/a/pi/status",
+            status(WireState::Stopping, 8).encode(),
+            false,
+        )
+        .await;
+    let [first, Fact::AgentInfo(info)] = &facts[..] else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(
+        (first, &info.high_water),
+        (&state(AgentState::Stopping), &high(8))
+    );
+    let facts = bench
+        .facts_of(
+            "hla/v1/a/pi/status",
+            status(WireState::Offline, 8).encode(),
+            false,
+        )
+        .await;
+    assert_eq!(facts, [state(AgentState::Offline)]);
+}
+
+#[tokio::test]
+async fn a_result_is_trusted_only_under_the_pinned_key_and_for_its_own_topic() {
+    let mut bench = Bench::new().await;
+    let body = result(ResultState::Accepted);
+    let own = sealed(&signer(), RES, &body);
+    let foreign = sealed(&Signer::from_seed(RESULT_KID, &[8; 32]), RES, &body);
+    let other_topic = sealed(&signer(), "hla/v1/a/nas/res", &body);
+    for (payload, trusted) in [(own, true), (foreign, false), (other_topic, false)] {
+        let facts = bench.facts_of(RES, payload, false).await;
+        let report = only_report(&facts);
+        assert_eq!(
+            (report.trusted, report.state),
+            (trusted, ReportState::Accepted)
+        );
+        assert_eq!(report.command, Ulid::from_bits(5).to_string());
+    }
+    // Signed well, but by an agent whose key nobody pinned.
+    let facts = bench
+        .facts_of(
+            "hla/v1/a/nas/res",
+            sealed(&signer(), "hla/v1/a/nas/res", &body),
+            false,
+        )
+        .await;
+    assert!(!only_report(&facts).trusted);
+}
+
+#[tokio::test]
+async fn outcomes_become_readings_and_sentences() {
+    let mut bench = Bench::new().await;
+    let bmc = |power, word: &str| {
+        Outcome::Redfish(BmcOutcome {
+            power,
+            word: word.into(),
+            changed: false,
+        })
+    };
+    let wol = Outcome::Wol(WakeOutcome {
+        sent: vec![Sent {
+            iface: "eth0".into(),
+            to: vec![
+                "192.168.1.255".parse().unwrap(),
+                "255.255.255.255".parse().unwrap(),
+            ],
+        }],
+        ports: vec![9, 7],
+        packets: 12,
+    });
+    for (out, read, message) in [
+        (
+            bmc(Power::On, "On"),
+            Some(PowerRead::On),
+            "the BMC reports On",
+        ),
+        (
+            bmc(Power::Off, ""),
+            Some(PowerRead::Off),
+            "the BMC reports off",
+        ),
+        (
+            bmc(Power::Unknown, "PoweringOn"),
+            Some(PowerRead::Other),
+            "the BMC reports PoweringOn",
+        ),
+        (
+            wol,
+            None,
+            "12 magic packets left (eth0 to 192.168.1.255 and 255.255.255.255, ports 9,7)",
+        ),
+    ] {
+        let body = ResultBody {
+            out: Some(out),
+            ..result(ResultState::Done)
+        };
+        let facts = bench
+            .facts_of(RES, sealed(&signer(), RES, &body), false)
+            .await;
+        let report = only_report(&facts);
+        assert_eq!((report.read, report.message.as_str()), (read, message));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_carries_its_code_and_words() {
+    let mut bench = Bench::new().await;
+    let body = ResultBody {
+        code: Some(Code::MinUptime),
+        msg: "up for 20 s".into(),
+        ..result(ResultState::Refused)
+    };
+    let facts = bench
+        .facts_of(RES, sealed(&signer(), RES, &body), false)
+        .await;
+    let report = only_report(&facts);
+    assert_eq!(report.state, ReportState::Refused);
+    assert_eq!(
+        (report.code.as_str(), report.message.as_str()),
+        ("min_uptime", "up for 20 s")
+    );
+}
+
+#[tokio::test]
+async fn the_last_word_about_the_nics_counts_only_if_signed() {
+    let mut bench = Bench::new().await;
+    bench
+        .facts_of("hla/v1/a/pi/inv", inventory().encode(), true)
+        .await;
+    let body = ResultBody {
+        out: Some(Outcome::Host(HostOutcome {
+            nics: vec![HostNic {
+                mac: Mac([2, 0, 0, 0, 0, 1]),
+                wol: WakeFlag::Unarmed,
+            }],
+        })),
+        ..result(ResultState::Running)
+    };
+    let forged = sealed(&Signer::from_seed(RESULT_KID, &[8; 32]), RES, &body);
+    only_report(&bench.facts_of(RES, forged, false).await);
+    let facts = bench
+        .facts_of(RES, sealed(&signer(), RES, &body), false)
+        .await;
+    let [Fact::Reported(_), Fact::AgentInfo(info)] = &facts[..] else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(info.wake_armed, Some(false));
+}
+
+#[tokio::test]
+async fn the_last_outcomes_of_an_agent_reach_a_new_leader() {
+    let mut bench = Bench::new().await;
+    let last = LastResults {
+        v: V1,
+        results: vec![result(ResultState::Accepted), result(ResultState::Done)],
+    };
+    let topic = "hla/v1/a/pi/last";
+    let payload = Envelope::seal(&signer(), Purpose::Result, topic, last.encode_text()).encode();
+    let facts = bench.facts_of(topic, payload, true).await;
+    let [Fact::Reported(first), Fact::Reported(second)] = &facts[..] else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(
+        (first.state, second.state),
+        (ReportState::Accepted, ReportState::Done)
+    );
+    assert!(first.trusted && second.trusted);
+}
+
+#[tokio::test]
+async fn sensors_are_kept_for_people_and_decide_nothing() {
+    let mut bench = Bench::new().await;
+    let health = Health {
+        v: V1,
+        at_up_s: 1,
+        load1: 0.5,
+        mem_used_pct: 20.0,
+        temps: std::collections::BTreeMap::new(),
+        disks: Vec::new(),
+        power_w: Some(12.5),
+        energy_wh: None,
+        users: 0,
+        inhibitors: 0,
+        targets: Vec::new(),
+    };
+    assert!(
+        bench
+            .facts_of("hla/v1/a/pi/health", health.encode(), true)
+            .await
+            .is_empty()
+    );
+    assert_eq!(
+        bench.readings.of(&agent()).map(|reading| reading.health),
+        Some(health)
+    );
+}
+
+#[test]
+fn any_armed_interface_arms_a_host_and_silence_says_nothing() {
+    use WakeFlag::{Armed, Unarmed, Unknown, Unsupported};
+    for (flags, armed) in [
+        (&[][..], None),
+        (&[Unknown], None),
+        (&[Unsupported], Some(false)),
+        (&[Unarmed, Unknown], Some(false)),
+        (&[Unarmed, Armed, Unsupported], Some(true)),
+    ] {
+        assert_eq!(parse::armed(flags.iter().copied()), armed, "{flags:?}");
+    }
+}

@@ -1,0 +1,40 @@
+//! Messages as no agent should ever send them.
+
+use super::*;
+
+#[tokio::test]
+async fn nothing_that_arrives_gives_a_wrong_fact_or_a_panic() {
+    let mut bench = Bench::new().await;
+    let huge = vec![b' '; MAX_PAYLOAD_BYTES + 1];
+    let later_version = String::from_utf8(heartbeat().encode())
+        .unwrap()
+        .replacen("\"v\":1", "\"v\":2", 1);
+    let unknown_state = String::from_utf8(status(WireState::Online, 1).encode())
+        .unwrap()
+        .replace("online", "dreaming");
+    let no_body = Envelope::seal(&signer(), Purpose::Result, RES, "not JSON".into()).encode();
+    for (topic, payload) in [
+        ("hla/v1/a/pi/hb", &b""[..]),
+        ("hla/v1/a/pi/hb", b"{}"),
+        ("hla/v1/a/pi/hb", b"\xff\xfe"),
+        ("hla/v1/a/pi/hb", &huge),
+        ("hla/v1/a/pi/hb", later_version.as_bytes()),
+        ("hla/v1/a/pi/status", unknown_state.as_bytes()),
+        ("hla/v1/a/pi/status", b"[]"),
+        ("hla/v1/a/pi/inv", b"null"),
+        ("hla/v1/a/pi/res", b"{\"v\":1}"),
+        ("hla/v1/a/pi/res", &no_body),
+        ("hla/v1/a/pi/last", &no_body),
+        ("hla/v1/a/pi/health", b"12"),
+        ("hla/v1/a/pi/cmd", b"{}"),
+        ("hla/v1/a/pi/ping", b"{}"),
+        ("hla/v1/a/PI/hb", b"{}"),
+        ("hla/v1/c/status", b"{}"),
+        ("other/topic\n", b"{}"),
+        ("", b""),
+    ] {
+        for _twice in 0..2 {
+            assert_eq!(bench.facts_of(topic, payload, false).await, [], "{topic}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! From the core's records to their stored form, and back.
+//!
+//! Holds: each record is taken apart field by field, so a field that the core adds cannot be forgotten here.
+
+use coordinator_core::{
+    GroupRecord, Increase, Learned, MachineId, MachineRecord, NodeBackup, OffOrder, Operation,
+    OperationKind, Override, OverridePower, PowerRecord, PowerState, Quarantine, Taint, Token,
+};
+
+use super::{
+    StoredBackup, StoredGroup, StoredIncrease, StoredKind, StoredLearned, StoredMachine,
+    StoredOperation, StoredOrder, StoredOverride, StoredPower, StoredQuarantine, StoredState,
+    StoredTaint, StoredToken, StoredWish,
+};
+
+/// Writes both directions of a struct whose fields have the same names on both sides.
+///
+/// Both patterns name every field, so the compiler reports one that is missing on either side.
+macro_rules! same_fields {
+    ($stored:ident, $core:ident { $($plain:ident),* } $(into { $($nested:ident),* })?) => {
+        impl From<$core> for $stored {
+            fn from(core: $core) -> Self {
+                let $core { $($plain,)* $($($nested,)*)? } = core;
+                Self { $($plain,)* $($($nested: $nested.map_into(),)*)? }
+            }
+        }
+
+        impl From<$stored> for $core {
+            fn from(stored: $stored) -> Self {
+                let $stored { $($plain,)* $($($nested,)*)? } = stored;
+                Self { $($plain,)* $($($nested: $nested.map_into(),)*)? }
+            }
+        }
+    };
+}
+
+/// Writes both directions of a plain enum whose variants have the same names on both sides.
+macro_rules! same_variants {
+    ($stored:ident, $core:ident { $($variant:ident),* }) => {
+        impl From<$core> for $stored {
+            fn from(core: $core) -> Self {
+                match core { $($core::$variant => Self::$variant,)* }
+            }
+        }
+
+        impl From<$stored> for $core {
+            fn from(stored: $stored) -> Self {
+                match stored { $($stored::$variant => Self::$variant,)* }
+            }
+        }
+    };
+}
+
+/// `Into` that also reaches into an `Option` or a `Vec`.
+trait MapInto<T> {
+    fn map_into(self) -> T;
+}
+
+impl<A, B: From<A>> MapInto<Option<B>> for Option<A> {
+    fn map_into(self) -> Option<B> {
+        self.map(B::from)
+    }
+}
+
+impl<A, B: From<A>> MapInto<Vec<B>> for Vec<A> {
+    fn map_into(self) -> Vec<B> {
+        self.into_iter().map(B::from).collect()
+    }
+}
+
+macro_rules! one_into {
+    ($($from:ident => $to:ident),* $(,)?) => {
+        $(
+            impl MapInto<$to> for $from {
+                fn map_into(self) -> $to {
+                    self.into()
+                }
+            }
+        )*
+    };
+}
+
+one_into!(
+    Token => StoredToken, StoredToken => Token,
+    PowerRecord => StoredPower, StoredPower => PowerRecord,
+    PowerState => StoredState, StoredState => PowerState,
+    OperationKind => StoredKind, StoredKind => OperationKind,
+    OverridePower => StoredWish, StoredWish => OverridePower,
+);
+
+same_variants!(
+    StoredState,
+    PowerState {
+        Running,
+        Off,
+        Unknown
+    }
+);
+same_variants!(StoredKind, OperationKind { Wake, Stop });
+same_variants!(StoredWish, OverridePower { Running, Off });
+
+same_fields!(StoredIncrease, Increase { delta, at_ms });
+same_fields!(StoredToken, Token { epoch, seq });
+same_fields!(
+    StoredOrder,
+    OffOrder {
+        id,
+        by,
+        at_ms,
+        then_wake
+    }
+);
+same_fields!(
+    StoredQuarantine,
+    Quarantine {
+        until_ms,
+        failures,
+        reason,
+        message
+    }
+);
+same_fields!(StoredTaint, Taint { key, value, effect });
+same_fields!(StoredPower, PowerRecord { inferred, since_ms } into { state });
+same_fields!(StoredOverride, Override { until_ms, by } into { power });
+same_fields!(
+    StoredOperation,
+    Operation { id, boot_id, started_at_ms, by, going_down } into { kind, token }
+);
+same_fields!(StoredLearned, Learned { capacity, allocatable, labels, at_ms } into { taints });
+same_fields!(StoredBackup, NodeBackup { labels, annotations, cordoned } into { taints });
+same_fields!(
+    StoredMachine,
+    MachineRecord { boot_id, proven_at_ms, last_off_at_ms, provider_id, last_ask }
+        into { token, operation, order, power, quarantine, override_, learned, node_backup }
+);
+
+impl From<GroupRecord> for StoredGroup {
+    fn from(core: GroupRecord) -> Self {
+        let GroupRecord {
+            wanted,
+            sequence,
+            last_increase,
+        } = core;
+        Self {
+            wanted: wanted.iter().map(ToString::to_string).collect(),
+            sequence,
+            last_increase: last_increase.map_into(),
+        }
+    }
+}
+
+impl From<StoredGroup> for GroupRecord {
+    fn from(stored: StoredGroup) -> Self {
+        let StoredGroup {
+            wanted,
+            sequence,
+            last_increase,
+        } = stored;
+        Self {
+            wanted: wanted.iter().map(|name| MachineId::new(name)).collect(),
+            sequence,
+            last_increase: last_increase.map_into(),
+        }
+    }
+}

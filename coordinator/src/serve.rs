@@ -1,0 +1,270 @@
+//! The wiring: which task owns what, in which order they start, and how they stop.
+//! In: [`Settings`]. Out: a running coordinator until SIGTERM, SIGINT or a fault.
+//! Holds: everything listens before anything is announced; a stop drains gRPC with GOAWAY and leaves the broker cleanly.
+//! Not here: what any of the parts does.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use std::{fs, io};
+
+use coordinator_core::Lab;
+use prometheus_client::registry::Registry;
+use proto_link::{LinkHandle, LinkOptions};
+use serde_json::json;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::admin::{self, Known, Pages};
+use crate::args::{GrpcSettings, Settings};
+use crate::engine::{self, Handle};
+use crate::inputs::autoscaler::{self, Autoscaler, Callers, ServeFault};
+use crate::inputs::reports::{self, Readings};
+use crate::metrics::Metrics;
+use crate::outputs::Routes;
+use crate::outputs::commands::Commands;
+use crate::supervise::{BoxError, Ends, TaskFault, Tasks};
+
+mod broker;
+mod kubernetes;
+mod logging;
+mod mode;
+mod signals;
+mod standalone;
+
+use broker::Broker;
+use mode::{Prepared, Started};
+use signals::Signals;
+
+/// How long running calls and the broker's farewell may take after a stop. Shorter than systemd's and the kubelet's patience.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long dropping what is left may take.
+const LEFTOVERS: Duration = Duration::from_millis(500);
+/// More threads only cost memory: the engine is one task, and reads take microseconds.
+const THREADS: usize = 4;
+
+/// Why the coordinator does not run (any more).
+#[derive(Debug, Error)]
+pub(crate) enum RunFault {
+    /// Something that a person must correct.
+    #[error(transparent)]
+    Configuration(BoxError),
+    /// Something that may be different the next time.
+    #[error(transparent)]
+    Start(BoxError),
+    /// The runtime cannot be built.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// The ports file cannot be written.
+    #[error("--ports-file: cannot write {}", path.display())]
+    PortsFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A task ended.
+    #[error(transparent)]
+    Task(#[from] TaskFault),
+}
+
+impl RunFault {
+    /// Whether starting again without a change is pointless.
+    pub(crate) fn is_configuration(&self) -> bool {
+        match self {
+            Self::Configuration(_) | Self::PortsFile { .. } => true,
+            Self::Start(_) | Self::Runtime(_) | Self::Task(_) => false,
+        }
+    }
+
+    fn configuration(fault: impl Into<BoxError>) -> Self {
+        Self::Configuration(fault.into())
+    }
+
+    fn start(fault: impl Into<BoxError>) -> Self {
+        Self::Start(fault.into())
+    }
+}
+
+/// What every part of the wiring shares.
+struct Wiring {
+    engine: Handle,
+    metrics: Metrics,
+    tasks: Tasks,
+    stop: watch::Receiver<bool>,
+}
+
+/// Runs until a signal or a fault.
+pub(crate) fn run(settings: Settings) -> Result<(), RunFault> {
+    logging::start(&settings.log);
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(THREADS);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(RunFault::Runtime)?;
+    let outcome = runtime.block_on(serve(settings));
+    // Tasks are dropped, so that the socket's file goes; threads that wait for a disk must not hold up the end.
+    runtime.shutdown_timeout(LEFTOVERS);
+    outcome
+}
+
+async fn serve(settings: Settings) -> Result<(), RunFault> {
+    let Settings {
+        mode,
+        grpc,
+        admin,
+        broker,
+        ports_file,
+        policy,
+        log: _,
+    } = settings;
+    let (engine, seat) = engine::open();
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry, engine.view.clone());
+    let (stopper, stop) = watch::channel(false);
+    let callers = Callers::default();
+    let readings = Readings::default();
+    let mut wiring = Wiring {
+        engine: engine.clone(),
+        metrics: metrics.clone(),
+        tasks: Tasks::default(),
+        stop: stop.clone(),
+    };
+
+    let broker = Broker::start(broker).await?;
+    let prepared = Prepared::new(mode).await?;
+    let known = Arc::new(OnceLock::new());
+    let pages = Pages {
+        engine: engine.clone(),
+        registry: Arc::new(registry),
+        callers: callers.clone(),
+        readings: readings.clone(),
+        in_cluster: prepared.in_cluster(),
+        known: Arc::clone(&known),
+    };
+    let service = Autoscaler::new(engine, metrics.clone(), callers);
+    let addresses = listen(&mut wiring.tasks, (grpc, service), (admin, pages), stop).await?;
+    announce(addresses, &broker, ports_file)?;
+
+    let mut signals = Signals::new()?;
+    let started = tokio::select! {
+        started = prepared.start(policy, &broker, &mut wiring) => started?,
+        signal = signals.next() => return leave(wiring.tasks, &stopper, signal).await,
+    };
+    // Set once, here.
+    let _ = known.set(Known {
+        coordinator_key: started.key.public().to_string(),
+        lab: started.lab,
+    });
+    let (line, present_line) = watch::channel(None);
+    let outputs = Routes {
+        commands: Box::new(Commands::new(present_line, started.key, metrics)),
+        mode: started.outputs,
+    };
+    let core = Lab::new(started.seed, started.policy);
+    let engine = seat.take(core, outputs).run();
+    wiring.tasks.spawn_endless("engine", engine);
+    connect(
+        &mut wiring,
+        broker.options(),
+        line,
+        (readings, started.leader),
+    );
+    tokio::select! {
+        fault = wiring.tasks.first_end() => Err(fault.into()),
+        signal = signals.next() => leave(wiring.tasks, &stopper, signal).await,
+    }
+}
+
+/// Binds both listeners and serves them. Until the engine runs, the one is not ready and the other Unavailable.
+async fn listen(
+    tasks: &mut Tasks,
+    (grpc, service): (GrpcSettings, Autoscaler),
+    (admin, pages): (SocketAddr, Pages),
+    stop: watch::Receiver<bool>,
+) -> Result<[SocketAddr; 2], RunFault> {
+    let grpc = autoscaler::listen(&grpc, service)
+        .await
+        .map_err(|fault| match fault {
+            ServeFault::ReadPem { .. } | ServeFault::Tls(_) => RunFault::configuration(fault),
+            ServeFault::Listen { .. } | ServeFault::Serve(_) => RunFault::start(fault),
+        })?;
+    let admin = admin::listen(admin).await.map_err(RunFault::start)?;
+    let addresses = [grpc.address(), admin.address()];
+    tasks.spawn(
+        "admin",
+        Ends::Never,
+        admin.serve(pages, std::future::pending()),
+    );
+    tasks.spawn("grpc", Ends::AfterStop, grpc.serve(stopped(stop)));
+    Ok(addresses)
+}
+
+/// Starts the connection to the agents' broker.
+fn connect(
+    wiring: &mut Wiring,
+    options: LinkOptions,
+    line: watch::Sender<Option<LinkHandle>>,
+    (readings, leader): (Readings, String),
+) {
+    let connection = reports::Connection {
+        options: reports::options(options, &leader),
+        line,
+        metrics: wiring.metrics.clone(),
+        readings,
+    };
+    let (engine, stop) = (wiring.engine.clone(), wiring.stop.clone());
+    wiring.tasks.spawn("reports", Ends::AfterStop, async move {
+        reports::run(engine, connection, &leader, stop).await
+    });
+}
+
+/// Says where everything listens, in the log and in the ports file.
+fn announce(
+    [grpc, admin]: [SocketAddr; 2],
+    broker: &Broker,
+    file: Option<PathBuf>,
+) -> Result<(), RunFault> {
+    let url = broker.url().to_string();
+    tracing::info!(%grpc, %admin, broker = url, "listening");
+    let Some(path) = file else { return Ok(()) };
+    let ports = json!({"grpc": grpc.to_string(), "admin": admin.to_string(), "broker": url});
+    write_whole(&path, &format!("{ports}\n")).map_err(|source| RunFault::PortsFile { path, source })
+}
+
+/// Whoever waits for the file must never read half of it.
+fn write_whole(path: &PathBuf, text: &str) -> io::Result<()> {
+    let mut draft = path.clone().into_os_string();
+    draft.push(".new");
+    fs::write(&draft, text)?;
+    fs::rename(&draft, path)
+}
+
+async fn leave(
+    tasks: Tasks,
+    stopper: &watch::Sender<bool>,
+    signal: &'static str,
+) -> Result<(), RunFault> {
+    tracing::info!(signal, "stopping");
+    stopper.send_replace(true);
+    tasks.finish(FAREWELL).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the process is ending anyway.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}

@@ -1,0 +1,72 @@
+//! The TLS side of a link: who is trusted, and by which name the broker must be known.
+//! Holds: ring is chosen explicitly, so a second provider in the process changes nothing.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use crate::fault::LinkConfigFault;
+use crate::url::BrokerUrl;
+
+/// What the tunnel needs to speak TLS.
+#[derive(Clone)]
+pub(crate) struct TlsSettings {
+    pub(crate) connector: TlsConnector,
+    pub(crate) server_name: ServerName<'static>,
+}
+
+/// Settings that trust the given authorities, or those of the system.
+pub(crate) fn settings(
+    url: &BrokerUrl,
+    ca_pem: Option<&[u8]>,
+) -> Result<TlsSettings, LinkConfigFault> {
+    let server_name = ServerName::try_from(url.host().to_owned())
+        .map_err(|_| LinkConfigFault::ServerName(url.host().to_owned()))?;
+    let roots = match ca_pem {
+        Some(pem) => given_roots(pem)?,
+        None => system_roots()?,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(LinkConfigFault::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsSettings {
+        connector: TlsConnector::from(Arc::new(config)),
+        server_name,
+    })
+}
+
+fn given_roots(pem: &[u8]) -> Result<RootCertStore, LinkConfigFault> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|fault| LinkConfigFault::CaPem(fault.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|fault| LinkConfigFault::CaPem(fault.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(LinkConfigFault::CaPem(
+            "there is no BEGIN CERTIFICATE in it".to_owned(),
+        ));
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore, LinkConfigFault> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (added, _unusable) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let detail = found
+            .errors
+            .first()
+            .map_or_else(|| "the store is empty".to_owned(), ToString::to_string);
+        return Err(LinkConfigFault::NoSystemRoots(detail));
+    }
+    Ok(roots)
+}

@@ -1,0 +1,214 @@
+//! The log of the model's RPCs: arguments, result, moment.
+//! Out: [`Call`]s for assertions, counts, and the wishes in them for the recorder.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tonic::Code;
+
+use crate::recorder::{Ask, Wish};
+
+/// The RPCs that the model sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "named as in the service")]
+pub enum Rpc {
+    NodeGroups,
+    NodeGroupForNode,
+    GpuLabel,
+    GetAvailableGpuTypes,
+    Cleanup,
+    Refresh,
+    NodeGroupTargetSize,
+    NodeGroupIncreaseSize,
+    NodeGroupDeleteNodes,
+    NodeGroupDecreaseTargetSize,
+    NodeGroupNodes,
+    NodeGroupTemplateNodeInfo,
+    NodeGroupGetOptions,
+}
+
+impl Rpc {
+    /// Whether it changes the size of a group.
+    #[must_use]
+    pub const fn changes_size(self) -> bool {
+        matches!(
+            self,
+            Self::NodeGroupIncreaseSize
+                | Self::NodeGroupDeleteNodes
+                | Self::NodeGroupDecreaseTargetSize
+        )
+    }
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// With this answer, as text.
+    Ok(String),
+    /// With this status.
+    Failed(Code, String),
+}
+
+/// One RPC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Boot clock in milliseconds, before it was sent.
+    pub at_ms: u64,
+    /// Until the answer.
+    pub took: Duration,
+    /// Which.
+    pub rpc: Rpc,
+    /// The group, where the request names one.
+    pub group: String,
+    /// The delta of a size change.
+    pub delta: i32,
+    /// Provider ids in the request.
+    pub nodes: Vec<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Call {
+    /// Whether it was answered without error.
+    #[must_use]
+    pub const fn is_ok(&self) -> bool {
+        matches!(self.outcome, Outcome::Ok(_))
+    }
+}
+
+/// Every call of a model, in order; clones share one log.
+#[derive(Debug, Clone, Default)]
+pub struct CallLog {
+    calls: Arc<Mutex<Vec<Call>>>,
+}
+
+impl CallLog {
+    /// Every call so far.
+    #[must_use]
+    pub fn all(&self) -> Vec<Call> {
+        self.lock().clone()
+    }
+
+    /// The calls of one kind.
+    #[must_use]
+    pub fn of(&self, rpc: Rpc) -> Vec<Call> {
+        let calls = self.lock();
+        calls
+            .iter()
+            .filter(|call| call.rpc == rpc)
+            .cloned()
+            .collect()
+    }
+
+    /// How often each RPC was sent.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<Rpc, usize> {
+        let mut counts = BTreeMap::new();
+        for call in self.lock().iter() {
+            *counts.entry(call.rpc).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The size changes that may have had an effect, as wishes for the recorder. `machine_of` tells the machine of a provider
+    /// id, `members` the machines of a group.
+    #[must_use]
+    pub fn asks(
+        &self,
+        machine_of: impl Fn(&str) -> Option<String>,
+        members: impl Fn(&str) -> Vec<String>,
+    ) -> Vec<Ask> {
+        let calls = self.lock();
+        let changes = calls.iter().filter(|call| call.rpc.changes_size());
+        let mut asks = Vec::new();
+        // An error of these kinds leaves open whether the provider has done it.
+        let open = [
+            Code::DeadlineExceeded,
+            Code::Unknown,
+            Code::Cancelled,
+            Code::Unavailable,
+        ];
+        for call in changes {
+            if let Outcome::Failed(code, _) = &call.outcome
+                && !open.contains(code)
+            {
+                continue;
+            }
+            if call.rpc == Rpc::NodeGroupDeleteNodes {
+                let machines = call.nodes.iter().filter_map(|id| machine_of(id));
+                asks.extend(machines.map(|name| Ask::one(call.at_ms, &name, Wish::Off)));
+                continue;
+            }
+            let wish = if call.delta > 0 { Wish::On } else { Wish::Off };
+            asks.push(Ask {
+                at_ms: call.at_ms,
+                machines: members(&call.group),
+                count: usize::try_from(call.delta.unsigned_abs()).unwrap_or(usize::MAX),
+                wish,
+            });
+        }
+        asks
+    }
+
+    pub(super) fn push(&self, call: Call) {
+        tracing::debug!(rpc = ?call.rpc, group = %call.group, delta = call.delta, outcome = ?call.outcome, "call");
+        self.lock().push(call);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(rpc: Rpc, delta: i32, nodes: &[&str], outcome: Outcome) -> Call {
+        Call {
+            at_ms: 7,
+            took: Duration::ZERO,
+            rpc,
+            group: "g".into(),
+            delta,
+            nodes: nodes.iter().map(|&id| id.to_owned()).collect(),
+            outcome,
+        }
+    }
+
+    #[test]
+    fn size_changes_become_wishes_unless_they_were_refused() {
+        let ok = || Outcome::Ok(String::new());
+        let failed = |code| Outcome::Failed(code, String::new());
+        let log = CallLog::default();
+        log.push(call(Rpc::Refresh, 0, &[], ok()));
+        log.push(call(Rpc::NodeGroupIncreaseSize, 2, &[], ok()));
+        log.push(call(
+            Rpc::NodeGroupIncreaseSize,
+            9,
+            &[],
+            failed(Code::FailedPrecondition),
+        ));
+        log.push(call(
+            Rpc::NodeGroupIncreaseSize,
+            1,
+            &[],
+            failed(Code::DeadlineExceeded),
+        ));
+        log.push(call(Rpc::NodeGroupDeleteNodes, 0, &["p/a", "p/x"], ok()));
+        log.push(call(Rpc::NodeGroupDecreaseTargetSize, -1, &[], ok()));
+        let machine_of = |id: &str| (id == "p/a").then(|| "a".to_owned());
+        let members = |_: &str| vec!["a".to_owned(), "b".to_owned()];
+        let expected = [
+            Ask::any(7, &["a", "b"], 2, Wish::On),
+            Ask::any(7, &["a", "b"], 1, Wish::On),
+            Ask::one(7, "a", Wish::Off),
+            Ask::any(7, &["a", "b"], 1, Wish::Off),
+        ];
+        assert_eq!(log.asks(machine_of, members), expected);
+        assert_eq!(log.counts()[&Rpc::NodeGroupIncreaseSize], 3);
+    }
+}

@@ -1,0 +1,20 @@
+//! Real programs for tests: the Kubernetes control plane, mosquitto, sushy-tools and this workspace's binaries.
+//! Holds: everything listens on loopback, lives in its own temporary folder, and is gone when its value is dropped.
+//! Not here: machines, recorders and model clients; they are modules beside this one.
+
+pub mod certs;
+pub mod control_plane;
+pub mod mosquitto;
+pub mod ports;
+pub mod process;
+pub mod programs;
+pub mod sushy;
+pub mod wait;
+pub mod workdir;
+
+pub use control_plane::{ControlPlane, Parts};
+pub use mosquitto::{Broker, Login, Mosquitto, Persistence, Transport};
+pub use ports::Port;
+pub use process::Process;
+pub use sushy::{Power, Sushy, SushyOptions, System};
+pub use workdir::WorkDir;

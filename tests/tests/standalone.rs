@@ -1,0 +1,325 @@
+//! The main job without Kubernetes, on real programs: gRPC in, packets and Redfish out, heartbeats back.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use proto_autoscaler::{
+    ExternalGrpcNode, NodeGroupDeleteNodesRequest, NodeGroupIncreaseSizeRequest,
+    NodeGroupNodesRequest, NodeGroupTargetSizeRequest, RefreshRequest,
+    cloud_provider_client::CloudProviderClient, instance_status::InstanceState,
+};
+use tests::{
+    ca_model::{CaModel, Options, cluster::toy, resources::Resources},
+    harness::wait,
+    hollow::Power,
+    recorder::{Recorder, Wish},
+    stage::{self, GroupPlan, Plan, Stage, Woken},
+    workload::Workload,
+};
+use tonic::transport::Channel;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const TEMPLATE: &str = "  template: {capacity: {cpu: \"4\", memory: 8Gi}}";
+const PACKET: &str = "default/packet";
+const BMC: &str = "default/bmc";
+
+fn packet(machines: &'static [&'static str]) -> GroupPlan {
+    GroupPlan {
+        name: "packet",
+        woken: Woken::Packet,
+        machines,
+        spec: TEMPLATE,
+    }
+}
+
+fn bmc(machines: &'static [&'static str]) -> GroupPlan {
+    GroupPlan {
+        name: "bmc",
+        woken: Woken::Bmc,
+        machines,
+        spec: TEMPLATE,
+    }
+}
+
+type Client = CloudProviderClient<Channel>;
+
+async fn increase(client: &mut Client, group: &str, delta: i32) -> Result<()> {
+    client
+        .node_group_increase_size(NodeGroupIncreaseSizeRequest {
+            delta,
+            id: group.into(),
+        })
+        .await?;
+    Ok(())
+}
+
+async fn look(client: &mut Client, group: &str) -> Result<i32> {
+    client.refresh(RefreshRequest {}).await?;
+    let target = client
+        .node_group_target_size(NodeGroupTargetSizeRequest { id: group.into() })
+        .await?;
+    Ok(target.into_inner().target_size)
+}
+
+async fn delete(client: &mut Client, group: &str, machine: &str) -> Result<()> {
+    let provider_id = format!("homelab://default/{machine}");
+    let node = ExternalGrpcNode {
+        provider_id,
+        name: machine.into(),
+        ..ExternalGrpcNode::default()
+    };
+    client
+        .node_group_delete_nodes(NodeGroupDeleteNodesRequest {
+            nodes: vec![node],
+            id: group.into(),
+        })
+        .await?;
+    Ok(())
+}
+
+/// Machines of a group that the provider lists in this state.
+async fn listed(client: &mut Client, group: &str, state: InstanceState) -> Result<Vec<String>> {
+    let answer = client
+        .node_group_nodes(NodeGroupNodesRequest { id: group.into() })
+        .await?
+        .into_inner();
+    let fits = answer.instances.into_iter().filter(|i| {
+        i.status
+            .as_ref()
+            .is_some_and(|s| s.instance_state() == state)
+    });
+    Ok(fits
+        .filter_map(|instance| stage::machine_of(&instance.id))
+        .collect())
+}
+
+async fn until_running(client: &mut Client, group: &str, count: usize) -> Result<Vec<String>> {
+    wait::until(LIMIT, "the machines are listed as running", async || {
+        let running = listed(&mut client.clone(), group, InstanceState::InstanceRunning).await?;
+        ensure!(running.len() == count, "running: {running:?}");
+        Ok(running)
+    })
+    .await
+}
+
+async fn until_gone(client: &mut Client, group: &str) -> Result<()> {
+    wait::until(LIMIT, "nothing is deleting any more", async || {
+        let deleting = listed(&mut client.clone(), group, InstanceState::InstanceDeleting).await?;
+        ensure!(deleting.is_empty(), "deleting: {deleting:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn increase_by_three_wakes_exactly_three_and_each_delete_stops_one() -> Result<()> {
+    let plan = Plan::quick(vec![packet(&["a1", "a2", "a3", "a4", "a5"])]);
+    let stage = Stage::start(plan, Recorder::in_memory()).await?;
+    let mut client = Client::new(stage.channel()?);
+    stage
+        .recorder
+        .ask_any(&["a1", "a2", "a3", "a4", "a5"], 3, Wish::On);
+    increase(&mut client, PACKET, 3).await?;
+    assert_eq!(look(&mut client, PACKET).await?, 3);
+    let running = until_running(&mut client, PACKET, 3).await?;
+    assert_eq!(stage.recorder.totals().wakes, 3);
+    for name in &running {
+        stage.recorder.ask(name, Wish::Off);
+        delete(&mut client, PACKET, name).await?;
+    }
+    assert_eq!(look(&mut client, PACKET).await?, 0);
+    until_gone(&mut client, PACKET).await?;
+    for name in &running {
+        assert_eq!(stage.machines[name].power(), Power::Off);
+        assert_eq!(
+            (stage.recorder.wakes(name), stage.recorder.stops(name)),
+            (1, 1),
+            "{name}"
+        );
+    }
+    assert_eq!(stage.recorder.unasked_effects(Duration::from_secs(10)), []);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_identical_concurrent_calls_wake_one_machine() -> Result<()> {
+    let plan = Plan::quick(vec![packet(&["b1", "b2", "b3"])]);
+    let stage = Stage::start(plan, Recorder::in_memory()).await?;
+    let client = Client::new(stage.channel()?);
+    let calls = (0..5).map(|_| {
+        let mut client = client.clone();
+        async move { increase(&mut client, PACKET, 1).await }
+    });
+    for answer in futures::future::join_all(calls).await {
+        answer?;
+    }
+    let mut client = client;
+    assert_eq!(look(&mut client, PACKET).await?, 1);
+    until_running(&mut client, PACKET, 1).await?;
+    assert_eq!(stage.recorder.totals().wakes, 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redfish_machines_are_woken_stopped_and_confirmed_off_by_their_bmc() -> Result<()> {
+    let stage = Stage::start(Plan::quick(vec![bmc(&["c1", "c2"])]), Recorder::in_memory()).await?;
+    let mut client = Client::new(stage.channel()?);
+    stage
+        .until("the BMCs are read", |state| {
+            state["machines"]["c1"]["phase"] == "Sleeping"
+        })
+        .await?;
+    increase(&mut client, BMC, 1).await?;
+    let running = until_running(&mut client, BMC, 1).await?;
+    assert_eq!(stage.recorder.resets(&running[0], "On"), 1);
+    delete(&mut client, BMC, &running[0]).await?;
+    until_gone(&mut client, BMC).await?;
+    let state = stage.state().await?;
+    assert_eq!(
+        state["machines"][&running[0]]["powerInferred"], false,
+        "off was read, not concluded"
+    );
+    assert_eq!(stage.recorder.resets(&running[0], "ForceOff"), 0);
+    assert_eq!(stage.recorder.stops(&running[0]), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_that_are_on_already_are_left_alone() -> Result<()> {
+    let stage = Stage::start(
+        Plan::quick(vec![packet(&["d1", "d2", "d3"])]),
+        Recorder::in_memory(),
+    )
+    .await?;
+    let mut client = Client::new(stage.channel()?);
+    for machine in stage.machines.values() {
+        machine.press_button();
+    }
+    for name in ["d1", "d2", "d3"] {
+        stage
+            .until("it is seen", |state| {
+                state["machines"][name]["phase"] == "Running"
+            })
+            .await?;
+        let refused = delete(&mut client, PACKET, name).await;
+        assert!(refused.is_err(), "{name} has never been woken by us");
+    }
+    assert_eq!(look(&mut client, PACKET).await?, 0);
+    assert!(
+        stage
+            .machines
+            .values()
+            .all(|machine| machine.power() == Power::On)
+    );
+    assert_eq!(stage.recorder.totals().stops, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_rises_and_falls_moves_only_what_it_asked_for() -> Result<()> {
+    let stage = Stage::start(
+        Plan::quick(vec![packet(&["e1", "e2"]), bmc(&["e3"])]),
+        Recorder::in_memory(),
+    )
+    .await?;
+    let slot = Resources {
+        cpu_milli: 3_000,
+        memory: 4 << 30,
+        pods: 1,
+    };
+    let offer = Resources {
+        cpu_milli: 4_000,
+        memory: 8 << 30,
+        pods: 110,
+    };
+    let script: Workload = "0s:2 12s:0".parse()?;
+    let toy = toy::Toy::new(
+        script,
+        slot,
+        toy::listed_as_running(stage.channel()?, offer),
+    );
+    let unneeded_time = Duration::from_secs(2);
+    let running = CaModel::over(
+        stage.channel()?,
+        toy,
+        Options {
+            unneeded_time,
+            ..Options::default()
+        },
+    )
+    .spawn();
+    wait::until(
+        LIMIT,
+        "two machines were woken and stopped again",
+        async || {
+            let totals = stage.recorder.totals();
+            ensure!(totals.wakes == 2 && totals.stops == 2, "{totals:?}");
+            Ok(())
+        },
+    )
+    .await?;
+    let members = |group: &str| match group {
+        PACKET => vec!["e1".to_owned(), "e2".to_owned()],
+        _ => vec!["e3".to_owned()],
+    };
+    for ask in running.calls.asks(stage::machine_of, members) {
+        stage.recorder.ask_at(ask);
+    }
+    assert_eq!(stage.recorder.unasked_effects(Duration::from_secs(10)), []);
+    assert_eq!(running.events.failures(), []);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_twenty_random_instants_the_same_end_is_reached_without_a_second_effect()
+-> Result<()> {
+    let names: [&str; 2] = ["f1", "f2"];
+    let mut stage = Stage::start(
+        Plan::quick(vec![packet(&["f1", "f2"])]),
+        Recorder::in_memory(),
+    )
+    .await?;
+    // A fixed seed: the instants differ from round to round, not from run to run.
+    let mut dice = 0x2545_F491_4F6C_DD1D_u64;
+    let mut roll = |sides: u64| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        dice % sides
+    };
+    for round in 0..10 {
+        let mut client = Client::new(stage.channel()?);
+        increase(&mut client, PACKET, 1).await?;
+        interrupt(&mut stage, Duration::from_millis(roll(2_500))).await?;
+        let mut client = Client::new(stage.channel()?);
+        let running = until_running(&mut client, PACKET, 1).await?;
+        look(&mut client, PACKET).await?;
+        delete(&mut client, PACKET, &running[0]).await?;
+        interrupt(&mut stage, Duration::from_millis(roll(6_000))).await?;
+        let mut client = Client::new(stage.channel()?);
+        until_gone(&mut client, PACKET).await?;
+        assert_eq!(look(&mut client, PACKET).await?, 0);
+        let sum = |count: fn(&Recorder, &str) -> usize| {
+            names
+                .iter()
+                .map(|name| count(&stage.recorder, name))
+                .sum::<usize>()
+        };
+        assert_eq!(
+            (sum(Recorder::wakes), sum(Recorder::stops)),
+            (round + 1, round + 1),
+            "after round {round}"
+        );
+    }
+    Ok(())
+}
+
+/// Lets time pass, kills the coordinator, starts it again.
+async fn interrupt(stage: &mut Stage, after: Duration) -> Result<()> {
+    // The instant of the kill is the input of this test: no condition stands for it.
+    tokio::time::timeout(after, std::future::pending::<()>())
+        .await
+        .ok();
+    stage.kill_coordinator();
+    stage.start_coordinator_again().await
+}

@@ -1,0 +1,91 @@
+//! The command line: which command, with which arguments.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::{bench, check, codegen, demo, set_up::envtest, test, workspace::Workspace};
+
+/// Developer commands of homelab-autoscaler.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+enum Command {
+    /// Everything that needs no running program: format, lints, docs, arrows, generated files.
+    Check {
+        /// Only these steps, by name; all of them by default.
+        steps: Vec<String>,
+    },
+    /// Install or build what the tests need, then run every test.
+    #[command(trailing_var_arg = true)]
+    Test {
+        /// Parts of test names, or options of the test programs; everything by default.
+        #[arg(allow_hyphen_values = true)]
+        filters: Vec<OsString>,
+    },
+    /// Build the Kubernetes control plane that the tests use, once, and print where it is.
+    Envtest,
+    /// Build and run the lab in a terminal.
+    #[command(trailing_var_arg = true, disable_help_flag = true)]
+    Demo {
+        /// Arguments of the demo; `--for 30s` ends it by itself.
+        #[arg(allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Write the generated files.
+    Codegen,
+    /// Measure a release build and print the numbers as JSON.
+    Bench {
+        /// One benchmark; all of them by default.
+        name: Option<OsString>,
+    },
+}
+
+/// Runs the command of this process' command line.
+pub fn run() -> ExitCode {
+    match dispatch(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    let workspace = Workspace::load()?;
+    match command {
+        Command::Check { steps } => check::run(&workspace, &steps),
+        Command::Test { filters } => test::run(&workspace, &filters),
+        Command::Envtest => {
+            println!("{}", envtest::ensure(&workspace)?.display());
+            Ok(())
+        }
+        Command::Demo { args } => demo::run(&workspace, &args),
+        Command::Codegen => codegen::write(&workspace),
+        Command::Bench { name } => bench::run(&workspace, name.as_deref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demo_takes_its_own_options_as_they_are() {
+        let line = ["cargo xtask", "demo", "--for", "30s", "--help"];
+        let Command::Demo { args } = Command::try_parse_from(line).unwrap() else {
+            panic!("not the demo");
+        };
+        assert_eq!(args, ["--for", "30s", "--help"]);
+    }
+
+    #[test]
+    fn test_filters_may_be_options() {
+        let line = ["cargo xtask", "test", "wakes", "--ignored"];
+        let Command::Test { filters } = Command::try_parse_from(line).unwrap() else {
+            panic!("not the tests");
+        };
+        assert_eq!(filters, ["wakes", "--ignored"]);
+    }
+}

@@ -1,0 +1,39 @@
+//! Benchmarks: release builds of what is measured, then the program that measures.
+
+use std::{env, ffi::OsStr, process::Command};
+
+use anyhow::{Context, Result};
+
+use crate::{set_up, shell, workspace::Workspace};
+
+/// Builds, measures and prints JSON.
+///
+/// # Errors
+/// When a build or a benchmark fails.
+pub fn run(workspace: &Workspace, name: Option<&OsStr>) -> Result<()> {
+    let tools = set_up::tools(workspace, || {
+        // Each package by itself: what is measured must not carry features that only the tests ask for. The agent has a
+        // profile of its own, made for size.
+        for (package, binary, profile) in [
+            ("agent", "homelab-agent", "release-agent"),
+            ("coordinator", "homelab-coordinator", "release"),
+            ("tests", "bench", "release"),
+        ] {
+            shell::run(&mut workspace.cargo([
+                "build",
+                "--package",
+                package,
+                "--bin",
+                binary,
+                "--profile",
+                profile,
+            ]))?;
+        }
+        Ok(())
+    })?;
+    let folders = ["release-agent", "release"].map(|profile| workspace.binaries(profile));
+    let folders = env::join_paths(folders).context("join the folders of binaries")?;
+    let mut bench = Command::new(workspace.binaries("release").join("bench"));
+    bench.args(name).env("HOMELAB_BIN_DIR", folders).envs(tools);
+    shell::run(&mut bench)
+}

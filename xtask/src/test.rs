@@ -1,0 +1,20 @@
+//! All tests: set up what they need, build, run.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use crate::{set_up, shell, workspace::Workspace};
+
+/// Sets up, builds all binaries and tests, and runs the tests whose names contain one of `filters`.
+///
+/// # Errors
+/// When something cannot be set up, does not build, or a test fails.
+pub fn run(workspace: &Workspace, filters: &[OsString]) -> Result<()> {
+    let tools = set_up::tools(workspace, || {
+        shell::run(&mut workspace.cargo(["build", "--workspace", "--bins"]))?;
+        shell::run(&mut workspace.cargo(["test", "--workspace", "--no-run", "--quiet"]))
+    })?;
+    let mut tests = workspace.cargo(["test", "--workspace", "--no-fail-fast", "--"]);
+    shell::run(tests.args(filters).envs(tools))
+}
