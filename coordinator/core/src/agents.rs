@@ -88,6 +88,25 @@ impl Agents {
         })
     }
 
+    /// Whether an agent relays for a segment and could be asked to now.
+    pub(crate) fn relays_at(
+        &self,
+        id: &AgentId,
+        segment: &str,
+        now_ms: u64,
+        silent_ms: u64,
+    ) -> bool {
+        self.all.get(id).is_some_and(|agent| {
+            agent.gone.is_none()
+                && agent.beat.is_some()
+                && now_ms < agent.beat_ms.saturating_add(silent_ms)
+                && agent
+                    .info
+                    .as_ref()
+                    .is_some_and(|i| i.segments.iter().any(|s| s == segment))
+        })
+    }
+
     /// Live, and it has not said goodbye since: worth sending a command to.
     pub(crate) fn reachable(&self, id: &AgentId, ctx: &mut Ctx<'_>) -> bool {
         self.live(id, ctx) && self.all.get(id).is_some_and(|agent| agent.gone.is_none())

@@ -37,6 +37,8 @@ pub struct Lab {
     pub(crate) epoch: Option<u32>,
     pub(crate) commands: BTreeMap<CommandId, MachineId>,
     pub(crate) last_wake_ms: Option<u64>,
+    /// The boot clock of the latest call.
+    pub(crate) now_ms: u64,
     pub(crate) asked: VecDeque<(Ticket, u64, Request)>,
     /// People who wait until their wish for a machine is stored under this version.
     pub(crate) recording: Vec<(Ticket, MachineId, u64)>,
@@ -128,6 +130,7 @@ impl Lab {
             epoch: None,
             commands: BTreeMap::new(),
             last_wake_ms: None,
+            now_ms: 0,
             asked: VecDeque::new(),
             recording: Vec::new(),
             mint: Mint::new(seed, 0),
@@ -205,6 +208,7 @@ impl Lab {
 
     /// Runs `f` with a context whose parts are lent out of the lab for the time being.
     fn with<T>(&mut self, now: Now, f: impl FnOnce(&mut Self, &mut Ctx<'_>) -> T) -> T {
+        self.now_ms = now.boot_ms;
         let policy = Arc::clone(&self.policy);
         let mut mint = self.mint.clone();
         let mut commands = core::mem::take(&mut self.commands);

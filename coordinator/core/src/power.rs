@@ -17,6 +17,8 @@ use crate::spec::Joins;
 pub(crate) struct Power {
     /// It has power; who says so.
     pub(crate) on: Option<&'static str>,
+    /// Its kubelet renews its Lease.
+    pub(crate) kubelet: bool,
     /// It has joined: it can do what it is wanted for.
     pub(crate) joined: bool,
     /// A BMC has said Off twice, far enough apart, and nobody has heard the machine since.
@@ -65,6 +67,7 @@ pub(crate) fn assess(
         .map(|n| n.boot_id.clone());
     Power {
         on,
+        kubelet: kubelet_live,
         joined,
         off_read: off_read(machine, ctx),
         boot_id: beat.map(|(_, b)| b.boot_id.clone()).or(node_boot),

@@ -89,13 +89,9 @@ fn last_relay(lab: &Lab, machine: &Machine) -> bool {
                     .as_ref()
                     .is_some_and(|w| w.segment == *segment)
         });
-        let others = lab.agents.iter().any(|(id, agent)| {
-            *id != machine.spec.agent
-                && agent.beat.is_some()
-                && agent
-                    .info
-                    .as_ref()
-                    .is_some_and(|i| i.segments.contains(segment))
+        let silent_ms = lab.policy.agent_silent_ms;
+        let others = lab.agents.iter().any(|(id, _)| {
+            *id != machine.spec.agent && lab.agents.relays_at(id, segment, lab.now_ms, silent_ms)
         });
         needed && !others
     })

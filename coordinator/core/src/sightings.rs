@@ -94,7 +94,8 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
     let was_off = machine.record.power.state == PowerState::Off;
     let new_boot =
         was_off && power::rebooted(machine.record.boot_id.as_ref(), power.boot_id.as_ref());
-    if waking.effect_possible() && (booted_after || new_boot) {
+    let new_kubelet = waking.node_absent && power.kubelet;
+    if waking.effect_possible() && (booted_after || new_boot || new_kubelet) {
         machine.record.proven_at_ms = Some(ctx.now.wall_ms);
     }
     machine.record.boot_id.clone_from(&power.boot_id);

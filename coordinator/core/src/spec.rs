@@ -6,6 +6,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::facts::Taint;
 use crate::ids::{AgentId, GroupId, MachineId};
@@ -165,7 +166,7 @@ pub enum ForceOff {
 }
 
 /// Where a magic packet must go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct WakeOnLan {
     /// Address in lower case with colons.
     pub mac: String,
@@ -177,6 +178,19 @@ pub struct WakeOnLan {
     pub broadcast: Option<String>,
     /// SecureOn password.
     pub secure_on: Option<String>,
+}
+
+impl fmt::Debug for WakeOnLan {
+    /// Without the password: actions are logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WakeOnLan")
+            .field("mac", &self.mac)
+            .field("segment", &self.segment)
+            .field("ports", &self.ports)
+            .field("broadcast", &self.broadcast)
+            .field("secure_on", &self.secure_on.as_ref().map(|_| "…"))
+            .finish()
+    }
 }
 
 /// Where a BMC is and how to trust it.

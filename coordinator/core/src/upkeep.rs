@@ -34,8 +34,10 @@ pub(crate) fn run(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
     }
     match machine.phase {
         Phase::Off => retire(lab, id, ctx),
-        Phase::Running | Phase::Waking(_) => restore(lab, id, power, ctx),
-        Phase::Unknown | Phase::WakeFailed(_) | Phase::Stopping(_) => {}
+        Phase::Running => restore(lab, id, power, ctx),
+        // A Node that was kept must look suspended until its kubelet is back.
+        Phase::Waking(_) if power.kubelet => restore(lab, id, power, ctx),
+        Phase::Unknown | Phase::Waking(_) | Phase::WakeFailed(_) | Phase::Stopping(_) => {}
     }
 }
 

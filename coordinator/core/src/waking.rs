@@ -39,6 +39,8 @@ pub(crate) struct Waking {
     pub(crate) failures: u32,
     /// What the last failure said.
     pub(crate) failed_with: Option<String>,
+    /// There was no core Node when it was ordered: a kubelet that shows up has started since.
+    pub(crate) node_absent: bool,
     told_unanswered: bool,
     told_no_relay: bool,
 }
@@ -97,6 +99,7 @@ fn enter(machine: &mut Machine, gate: u64, by: &str, first_ms: u64, ctx: &mut Ct
         next_ms: first_ms,
         started_ms: ctx.now.boot_ms,
         ordered_ms: ctx.now.boot_ms,
+        node_absent: machine.seen.node.is_none(),
         ..Waking::default()
     };
     let message = format!("Being woken; asked by {by}");

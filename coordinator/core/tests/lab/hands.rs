@@ -3,8 +3,8 @@
 //! Holds: every outcome comes back as a fact a little later; an agent that is down or mute answers nothing.
 
 use coordinator_core::{
-    Action, Command, Fact, GroupId, GroupRecord, MachineId, NodePatch, PowerRead, Report,
-    ReportState, StoreFault, Taint, Verb,
+    Action, Command, Fact, GroupId, GroupRecord, MachineId, NodeObjectPolicy, NodePatch, PowerRead,
+    Report, ReportState, StoreFault, Taint, Verb,
 };
 
 use crate::world::{Effect, World};
@@ -64,21 +64,8 @@ impl World {
                 machine,
                 node,
                 uid,
-                policy: _,
-            } => {
-                self.writes += 1;
-                if self.nodes.get(&node).is_some_and(|n| n.uid == uid) {
-                    self.nodes.remove(&node);
-                    self.later(4, Fact::NodeGone { name: node });
-                }
-                self.later(
-                    3,
-                    Fact::NodeDone {
-                        machine,
-                        outcome: Ok(()),
-                    },
-                );
-            }
+                policy,
+            } => self.retire(machine, node, &uid, policy),
             Action::Event(event) => self.events.push(event),
         }
     }
@@ -135,6 +122,29 @@ impl World {
         );
     }
 
+    fn retire(&mut self, machine: MachineId, name: String, uid: &str, policy: NodeObjectPolicy) {
+        self.writes += 1;
+        match (self.nodes.get_mut(&name).filter(|n| n.uid == uid), policy) {
+            (Some(node), NodeObjectPolicy::Retain) => {
+                node.suspended = true;
+                let node = node.clone();
+                self.later(4, Fact::NodeSeen(node));
+            }
+            (Some(_), NodeObjectPolicy::Delete) => {
+                self.nodes.remove(&name);
+                self.later(4, Fact::NodeGone { name });
+            }
+            (None, _) => {}
+        }
+        self.later(
+            3,
+            Fact::NodeDone {
+                machine,
+                outcome: Ok(()),
+            },
+        );
+    }
+
     fn patch(&mut self, machine: MachineId, patch: NodePatch) {
         self.writes += 1;
         let Some(node) = self
@@ -154,6 +164,7 @@ impl World {
             node.provider_id = provider_id;
         }
         node.labels.extend(patch.labels);
+        node.suspended &= !patch.resume;
         if let Some(taints) = patch.taints {
             node.taints = taints.to;
         }

@@ -1,11 +1,11 @@
 //! Stops: ordered, fenced, free of pods, proven.
 
 use coordinator_core::{
-    Answer, Fact, ForceOff, InstanceState, MachineId, MachineSpec, PhaseName, PowerState,
-    RejectedKind, Timeouts,
+    Answer, Fact, ForceOff, GroupSpec, InstanceState, MachineId, MachineSpec, NodeObjectPolicy,
+    PhaseName, PowerState, RejectedKind, Timeouts,
 };
 
-use crate::declare::{bmc, delete, group, group_id, increase, kubelet, lab};
+use crate::declare::{bmc, delete, group, group_id, group_spec, increase, kubelet, lab};
 use crate::world::World;
 
 fn phase(world: &mut World, name: &str) -> PhaseName {
@@ -233,4 +233,33 @@ fn a_lost_report_is_made_up_for_by_the_same_command_not_a_second_stop() {
     world.drop_reports = false;
     world.run_for(200_000);
     assert_eq!(world.stops("m1"), 1);
+}
+
+#[test]
+fn a_retained_node_is_suspended_until_its_kubelet_is_back() {
+    let retain = GroupSpec {
+        node_object_policy: NodeObjectPolicy::Retain,
+        ..group_spec()
+    };
+    let mut world = running(vec![Fact::GroupApplied(retain), kubelet("k1")], 1);
+    assert_eq!(world.call(delete(&["k1"])), Answer::Done);
+    world.run_for(200_000);
+    assert!(world.nodes["k1"].suspended && world.nodes["k1"].unschedulable);
+    let now = world.now();
+    assert!(world.lab.view(now).held_nodes.contains("k1"));
+    let looked = world.store_groups[&group_id()].sequence;
+    assert_eq!(world.call(increase(1, looked)), Answer::Done);
+    world.run_for(10_000);
+    assert!(world.nodes["k1"].suspended, "still booting");
+    let now = world.now();
+    let view = world.lab.view(now);
+    assert!(view.held_nodes.contains("k1"));
+    assert_eq!(view.by_provider_id["homelab://default/k1"], group_id());
+    world.run_for(100_000);
+    let node = &world.nodes["k1"];
+    assert!(!node.suspended && !node.unschedulable && node.taints.is_empty());
+    let now = world.now();
+    let view = world.lab.view(now);
+    assert!(view.held_nodes.is_empty());
+    assert_eq!(view.by_node_name["k1"], group_id());
 }

@@ -168,3 +168,17 @@ fn a_kubelet_machine_runs_once_its_node_is_ready_and_right() {
         world.writes
     );
 }
+
+#[test]
+fn a_kubelet_that_shows_up_after_the_first_wake_proves_it_without_an_agent() {
+    let mut world = World::new(vec![group(), kubelet("k1")]);
+    world.sims.get_mut("k1").expect("k1").agentless = true;
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(60_000);
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
+    assert!(
+        world.store_machines[&MachineId::new("k1")]
+            .proven_at_ms
+            .is_some()
+    );
+}

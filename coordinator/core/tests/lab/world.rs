@@ -37,6 +37,7 @@ pub(crate) struct Sim {
     pub(crate) never_boots: bool,
     pub(crate) ignores_stop: bool,
     pub(crate) mute: bool,
+    pub(crate) agentless: bool,
     pub(crate) boot_takes_ms: u64,
     pub(crate) changing: Option<(u64, bool)>,
     pub(crate) seen_ids: BTreeSet<String>,
@@ -54,6 +55,7 @@ impl Sim {
             never_boots: false,
             ignores_stop: false,
             mute: false,
+            agentless: false,
             boot_takes_ms: 30_000,
             changing: None,
             seen_ids: BTreeSet::new(),
@@ -365,6 +367,13 @@ impl World {
             None if self.relays.get(name) == Some(&true) => (self.now_ms, self.now_ms),
             None => return,
         };
+        if self.nodes.contains_key(name) {
+            let name = name.to_owned();
+            self.later(2, Fact::LeaseRenewed { name });
+        }
+        if self.sims.get(name).is_some_and(|sim| sim.agentless) {
+            return;
+        }
         let boot_id = self.boot_id(name);
         self.later(
             1,
@@ -376,14 +385,6 @@ impl World {
                 up_ms,
             }),
         );
-        if self.nodes.contains_key(name) {
-            self.later(
-                2,
-                Fact::LeaseRenewed {
-                    name: name.to_owned(),
-                },
-            );
-        }
     }
 
     pub(crate) fn later(&mut self, ms: u64, fact: Fact) {
