@@ -101,7 +101,7 @@ impl Plan {
             shutdown: Duration::from_millis(500),
             timing: timing.map(str::to_owned).to_vec(),
             heartbeat: "1s",
-            timeouts: "{boot: 30s, stop: 30s, offHold: 5s}",
+            timeouts: "{boot: 30s, stop: 30s, offHold: 3s}",
             broker: None,
         }
     }

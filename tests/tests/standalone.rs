@@ -271,44 +271,52 @@ async fn a_workload_that_rises_and_falls_moves_only_what_it_asked_for() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_twenty_random_instants_the_same_end_is_reached_without_a_second_effect()
--> Result<()> {
-    let names: [&str; 2] = ["f1", "f2"];
-    let mut stage = Stage::start(
-        Plan::quick(vec![packet(&["f1", "f2"])]),
-        Recorder::in_memory(),
-    )
-    .await?;
+async fn killed_at_random_instants_the_same_end_is_reached_without_a_second_effect() -> Result<()> {
+    kill_rounds(["f1", "f2"], packet(&["f1", "f2"]), 0x2545_F491_4F6C_DD1D).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_other_random_instants_machines_with_a_bmc_reach_the_same_end_too() -> Result<()>
+{
+    kill_rounds(["g1", "g2"], bmc(&["g1", "g2"]), 0x9E37_79B9_7F4A_7C15).await
+}
+
+/// Ten kills: one in each of five wakes and one in each of five stops.
+async fn kill_rounds(names: [&str; 2], group: GroupPlan, seed: u64) -> Result<()> {
+    let id = format!("default/{}", group.name);
+    let mut stage = Stage::start(Plan::quick(vec![group]), Recorder::in_memory()).await?;
     // A fixed seed: the instants differ from round to round, not from run to run.
-    let mut dice = 0x2545_F491_4F6C_DD1D_u64;
+    let mut dice = seed;
     let mut roll = |sides: u64| {
         dice ^= dice << 13;
         dice ^= dice >> 7;
         dice ^= dice << 17;
         dice % sides
     };
-    for round in 0..10 {
+    for round in 1..=5 {
         let mut client = Client::new(stage.channel()?);
-        increase(&mut client, PACKET, 1).await?;
+        increase(&mut client, &id, 1).await?;
         interrupt(&mut stage, Duration::from_millis(roll(2_500))).await?;
         let mut client = Client::new(stage.channel()?);
-        let running = until_running(&mut client, PACKET, 1).await?;
-        look(&mut client, PACKET).await?;
-        delete(&mut client, PACKET, &running[0]).await?;
+        let running = until_running(&mut client, &id, 1).await?;
+        look(&mut client, &id).await?;
+        delete(&mut client, &id, &running[0]).await?;
         interrupt(&mut stage, Duration::from_millis(roll(6_000))).await?;
         let mut client = Client::new(stage.channel()?);
-        until_gone(&mut client, PACKET).await?;
-        assert_eq!(look(&mut client, PACKET).await?, 0);
+        until_gone(&mut client, &id).await?;
+        assert_eq!(look(&mut client, &id).await?, 0);
         let sum = |count: fn(&Recorder, &str) -> usize| {
             names
                 .iter()
                 .map(|name| count(&stage.recorder, name))
                 .sum::<usize>()
         };
+        let effects = (sum(Recorder::wakes), sum(Recorder::stops));
         assert_eq!(
-            (sum(Recorder::wakes), sum(Recorder::stops)),
-            (round + 1, round + 1),
-            "after round {round}"
+            effects,
+            (round, round),
+            "after round {round}: {:?}",
+            stage.recorder.records()
         );
     }
     Ok(())
