@@ -12,6 +12,12 @@ use crate::facts::{AgentInfo, AgentState, Beat};
 use crate::ids::{AgentId, MachineId, Token};
 use crate::lab::Ctx;
 
+/// Marks are reported unsigned: one above this is a forgery that would use all tokens up, not a restored store.
+const HIGHEST_CREDIBLE: Token = Token {
+    epoch: 1 << 30,
+    seq: 1 << 30,
+};
+
 /// One agent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Agent {
@@ -22,6 +28,17 @@ pub(crate) struct Agent {
     pinged_ms: Option<u64>,
     /// The instance that said goodbye; a heartbeat of another one makes it live again.
     gone: Option<String>,
+}
+
+impl Agent {
+    /// Whether a heartbeat says only what is known already: the same boot and process, in time, and nobody has pinged.
+    pub(crate) fn expects(&self, beat: &Beat, now_ms: u64, silent_ms: u64) -> bool {
+        let same = |last: &Beat| last.boot_id == beat.boot_id && last.instance == beat.instance;
+        self.gone.is_none()
+            && self.pinged_ms.is_none()
+            && self.beat.as_ref().is_some_and(same)
+            && now_ms < self.beat_ms.saturating_add(silent_ms)
+    }
 }
 
 /// All agents.
@@ -158,14 +175,17 @@ impl Agents {
         candidates.filter(|id| self.reachable(id, ctx)).collect()
     }
 
-    /// The highest token that any agent has seen for a machine.
-    pub(crate) fn high_water(&self, machine: &MachineId) -> Token {
+    /// The highest token that any agent has seen for a machine. Its own agent knows it by the agent's id.
+    pub(crate) fn high_water(&self, machine: &MachineId, own: &AgentId) -> Token {
         self.all
             .values()
             .filter_map(|agent| agent.info.as_ref())
             .flat_map(|info| &info.high_water)
-            .filter(|(target, _)| target == machine)
+            .filter(|(target, _)| target == machine || target.as_str() == own.as_str())
             .map(|(_, token)| *token)
+            .filter(|token| {
+                token.epoch <= HIGHEST_CREDIBLE.epoch && token.seq <= HIGHEST_CREDIBLE.seq
+            })
             .max()
             .unwrap_or_default()
     }

@@ -51,6 +51,12 @@ pub(crate) fn candidates(
     usable.into_iter().map(|(_, id)| id.clone()).collect()
 }
 
+/// How many of these are declared members of the group: others may have been removed or moved since they were wanted.
+pub(crate) fn members(lab: &Lab, id: &GroupId, wanted: &[MachineId]) -> usize {
+    let is_member = |m: &&MachineId| lab.machines.get(*m).is_some_and(|m| m.spec.group == *id);
+    wanted.iter().filter(is_member).count()
+}
+
 /// The machines an increase takes, or why it cannot be met in full.
 pub(crate) fn for_increase(
     lab: &Lab,
@@ -70,7 +76,7 @@ pub(crate) fn for_increase(
         let message = format!("group {id} is frozen: many of its machines fell silent at once");
         return Err((RejectedKind::FailedPrecondition, message));
     }
-    let after = wanted.len() + count;
+    let after = members(lab, id, wanted) + count;
     if let Some(max) = group
         .spec
         .max_size
@@ -136,11 +142,18 @@ pub(crate) fn keep_sizes(lab: &mut Lab, ctx: &mut Ctx<'_>) {
                 (target, Some(usize::try_from(target).unwrap_or(usize::MAX)))
             }
         };
-        let have = wanted.iter().filter(|id| !failed(lab, id)).count() + unlisted_running(lab, &id);
+        let sound: Vec<MachineId> = wanted
+            .iter()
+            .filter(|id| !failed(lab, id))
+            .cloned()
+            .collect();
+        let sound = members(lab, &id, &sound);
+        let have = sound + unlisted_running(lab, &id);
         let missing = usize::try_from(at_least)
             .unwrap_or(usize::MAX)
             .saturating_sub(have);
-        let surplus = at_most.map_or(0, |most| wanted.len().saturating_sub(most));
+        // A machine that does not start is made up for; that does not make the others too many.
+        let surplus = at_most.map_or(0, |most| sound.saturating_sub(most));
         if missing > 0 {
             let mut machines = candidates(lab, &id, wanted, ctx.now.wall_ms);
             machines.truncate(missing);
@@ -190,12 +203,16 @@ fn give_back(lab: &mut Lab, id: &GroupId, surplus: usize, ctx: &mut Ctx<'_>) {
             .rev()
             .filter(|m| !machines.contains(m))
             .cloned();
-        let more: Vec<MachineId> = more.take(surplus - machines.len()).collect();
-        machines.extend(more.into_iter().filter(|m| {
+        let may_stop = |m: &MachineId| {
             lab.machines
                 .get(m)
                 .is_some_and(|machine| removal::may_stop(lab, machine).is_ok())
-        }));
+        };
+        let more: Vec<MachineId> = more
+            .filter(may_stop)
+            .take(surplus - machines.len())
+            .collect();
+        machines.extend(more);
     }
     if !machines.is_empty() {
         removal::prepare(

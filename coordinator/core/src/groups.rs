@@ -106,6 +106,16 @@ impl Group {
         self.record = record;
     }
 
+    /// Everybody who waits for a change of this group.
+    pub(crate) fn callers(&self) -> Vec<Ticket> {
+        let flying = self.in_flight.iter().flat_map(|flight| &flight.callers);
+        let queued = self
+            .queue
+            .iter()
+            .filter_map(|change| change.caller.as_ref());
+        flying.chain(queued).map(|(ticket, _)| *ticket).collect()
+    }
+
     pub(crate) fn push(&mut self, change: Change) {
         self.queue.push_back(change);
     }
@@ -386,7 +396,7 @@ pub(crate) fn lost(lab: &mut Lab, id: &GroupId, record: GroupRecord, _ctx: &mut 
         .into_iter()
         .filter(|(ticket, _)| !known.contains(ticket))
         .collect();
-    let delta = group.queue.iter().find_map(|c| match c.what {
+    let delta = group.queue.iter().rev().find_map(|c| match c.what {
         What::Increase { delta, looked } => Some((delta, looked)),
         What::Add { .. } | What::Remove { .. } => None,
     });

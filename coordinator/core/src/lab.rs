@@ -17,6 +17,7 @@ use crate::machine::Machine;
 use crate::policy::Policy;
 use crate::record::{GroupRecord, MachineRecord};
 use crate::removal::Removal;
+use crate::routine::{self, Since};
 use crate::spec::Joins;
 use crate::view::View;
 use crate::{choice, groups, lifecycle, observing, present, removal, requests};
@@ -37,6 +38,8 @@ pub struct Lab {
     pub(crate) epoch: Option<u32>,
     pub(crate) commands: BTreeMap<CommandId, MachineId>,
     pub(crate) last_wake_ms: Option<u64>,
+    /// How often a machine was declared anew; keeps record versions of different declarations apart.
+    pub(crate) declarations: u64,
     /// The boot clock of the latest call.
     pub(crate) now_ms: u64,
     pub(crate) asked: VecDeque<(Ticket, u64, Request)>,
@@ -45,7 +48,11 @@ pub struct Lab {
     mint: Mint,
     pending: Vec<Action>,
     next: Option<u64>,
-    view: Option<Arc<View>>,
+    since_decided: Since,
+    decided_ms: u64,
+    /// The last snapshot, and whether it still shows everything.
+    pub(crate) view: Arc<View>,
+    view_is_current: bool,
 }
 
 /// Who has been listening, and since when.
@@ -130,26 +137,39 @@ impl Lab {
             epoch: None,
             commands: BTreeMap::new(),
             last_wake_ms: None,
+            declarations: 0,
             now_ms: 0,
             asked: VecDeque::new(),
             recording: Vec::new(),
             mint: Mint::new(seed, 0),
             pending: Vec::new(),
             next: None,
-            view: None,
+            since_decided: Since::Nothing,
+            decided_ms: 0,
+            view: Arc::default(),
+            view_is_current: false,
         }
     }
 
     /// Takes in one fact. Cheap: decisions come with [`Lab::decide`].
     pub fn observe(&mut self, fact: Fact, now: Now) {
-        self.view = None;
+        let routine = routine::is_routine(self, &fact, now.boot_ms);
+        self.since_decided = self.since_decided.and(routine);
+        self.view_is_current &= routine;
         self.with(now, |lab, ctx| observing::observe(lab, fact, ctx));
     }
 
-    /// Everything there is to do now.
+    /// Everything there is to do now. While only expected signs of life have come in, that is looked at once a second.
     #[must_use]
     pub fn decide(&mut self, now: Now) -> Vec<Action> {
-        self.view = None;
+        if self.since_decided == Since::Routine
+            && self.deadline().is_some_and(|at| now.boot_ms < at)
+        {
+            return Vec::new();
+        }
+        self.since_decided = Since::Nothing;
+        self.decided_ms = now.boot_ms;
+        self.view_is_current = false;
         self.next = None;
         if self.serving() {
             self.with(now, |lab, ctx| {
@@ -176,18 +196,23 @@ impl Lab {
     /// When to call [`Lab::decide`] again even if no fact comes; boot clock, milliseconds.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        self.next
+        match self.since_decided {
+            Since::Nothing | Since::News => self.next,
+            Since::Routine => {
+                let patience_ends = self.decided_ms.saturating_add(routine::PATIENCE_MS);
+                Some(self.next.map_or(patience_ends, |at| at.min(patience_ends)))
+            }
+        }
     }
 
     /// A snapshot for every reader.
     #[must_use]
     pub fn view(&mut self, now: Now) -> Arc<View> {
-        if let Some(view) = &self.view {
-            return Arc::clone(view);
+        if !self.view_is_current {
+            self.view = Arc::new(self.with(now, |lab, ctx| present::view(lab, ctx)));
+            self.view_is_current = true;
         }
-        let view = Arc::new(self.with(now, |lab, ctx| present::view(lab, ctx)));
-        self.view = Some(Arc::clone(&view));
-        view
+        Arc::clone(&self.view)
     }
 
     pub(crate) fn serving(&self) -> bool {

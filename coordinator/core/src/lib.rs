@@ -32,6 +32,7 @@ mod present;
 mod record;
 mod removal;
 mod requests;
+mod routine;
 mod sightings;
 mod spec;
 mod stopping;

@@ -12,11 +12,11 @@ use crate::actions::Severity;
 use crate::groups::{Change, What};
 use crate::ids::MachineId;
 use crate::lab::{Ctx, Lab};
-use crate::machine::{Phase, Wished};
+use crate::machine::{Machine, Phase, Wished};
 use crate::power::Power;
-use crate::record::PowerState;
+use crate::record::{OffOrder, PowerState};
 use crate::spec::{Mode, NodeObjectPolicy, PowerPolicy};
-use crate::stopping::{Outcome, Step};
+use crate::stopping::{Outcome, Step, Surroundings};
 use crate::view::Wish;
 use crate::{node, power, removal, sightings, stopping, upkeep, waking, wishes};
 
@@ -42,6 +42,7 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     power::forget_outdated_readings(machine, &lab.agents);
     let power = power::assess(machine, &lab.agents, &machine.provider_id(scheme), ctx);
     machine.joined = power.joined;
+    machine.heard = matches!(power.on, Some("agent heartbeat" | "kubelet"));
     sightings::see(lab, id, &power, ctx);
     let Some(machine) = lab.machines.get(id) else {
         return;
@@ -49,11 +50,12 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     let group = lab.groups.get(&machine.spec.group);
     let listed = group.is_some_and(|g| g.wants(id));
     let wished = wishes::wish(machine, group, listed);
-    if may_act(lab, id, ctx) {
+    let free = may_act(lab, id, ctx);
+    if free {
         void_order(lab, id, listed);
         act(lab, id, &wished, listed, ctx);
     }
-    drive(lab, id, &power, ctx);
+    drive(lab, id, &power, free, ctx);
     upkeep::run(lab, id, &power, ctx);
 }
 
@@ -67,7 +69,10 @@ fn may_act(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) -> bool {
     if group.frozen_until_ms.is_some() && !group.frozen(ctx) {
         group.frozen_until_ms = None;
     }
-    machine.spec.fault.is_none() && !group.spec.paused && group.frozen_until_ms.is_none()
+    machine.spec.fault.is_none()
+        && machine.spec.power != PowerPolicy::Unmanaged
+        && !group.spec.paused
+        && group.frozen_until_ms.is_none()
 }
 
 /// An order for a machine that is wanted (again) is void, unless a removal is on its way.
@@ -98,25 +103,25 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
         (Wish::Running, Phase::Off | Phase::Unknown | Phase::WakeFailed(_)) => {
             wake(lab, id, wished, ctx)
         }
-        (Wish::Running, Phase::Stopping(stopping)) => {
+        (Wish::Running | Wish::None, Phase::Stopping(stopping)) => {
             // What was not ordered yet need not happen.
-            if !matches!(
-                stopping.step,
-                Step::Ordered { .. } | Step::GoingDown { .. } | Step::Appearing { .. }
-            ) && let Some(machine) = lab.machines.get_mut(id)
-            {
+            let called_back = !stopping.order_left
+                && !matches!(
+                    stopping.step,
+                    Step::Ordered { .. } | Step::GoingDown { .. } | Step::Appearing { .. }
+                );
+            if called_back && let Some(machine) = lab.machines.get_mut(id) {
                 machine.end();
                 machine.enter(
                     Phase::Running,
                     "StopCancelled",
-                    format!("The stop was taken back by {}", wished.by),
+                    String::from("The order was taken back before it was sent"),
                     ctx,
                 );
             }
         }
         (Wish::Running, Phase::Running) => leave_alone_if_unproven(lab, id, listed, ctx),
-        (Wish::Running, Phase::Waking(_))
-        | (Wish::None, Phase::Off | Phase::Unknown | Phase::Stopping(_)) => {}
+        (Wish::Running, Phase::Waking(_)) | (Wish::None, Phase::Off | Phase::Unknown) => {}
         (Wish::Off, _) if listed && !lab.removals.iter().any(|r| r.machines.contains(id)) => {
             push(
                 lab,
@@ -239,16 +244,20 @@ fn take_back_wake(
         return;
     };
     if waking.effect_possible() {
-        let until_ms = ctx
-            .now
-            .boot_ms
-            .saturating_add(machine.spec.timeouts.boot_ms);
         let by = if wished.by.is_empty() {
             "nobody wants it any more"
         } else {
             wished.by.as_str()
         };
-        stopping::start_before_boot(machine, &lab.agents, by, until_ms, ctx);
+        if machine.record.order.is_none() {
+            machine.record.order = Some(OffOrder {
+                id: ctx.mint.ulid(ctx.now.wall_ms),
+                by: by.to_string(),
+                at_ms: ctx.now.wall_ms,
+                then_wake: false,
+            });
+        }
+        stopping::start_before_boot(machine, &lab.agents, by, waking.trace(), ctx);
     } else {
         rest(lab, id, ctx);
     }
@@ -358,28 +367,54 @@ fn push(lab: &mut Lab, id: &MachineId, what: What) {
     }
 }
 
-/// What is under way goes on.
-fn drive(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
+/// What is under way goes on, if power may be moved; what is seen of it counts in any case.
+fn drive(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mut Ctx<'_>) {
+    let Some(machine) = lab.machines.get(id) else {
+        return;
+    };
+    let unmanaged = machine.spec.power == PowerPolicy::Unmanaged;
+    match &machine.phase {
+        Phase::Waking(_) | Phase::WakeFailed(_) if unmanaged => rest(lab, id, ctx),
+        Phase::Stopping(stopping) if unmanaged && !stopping.order_left => rest(lab, id, ctx),
+        Phase::Waking(_) if free => {
+            if let Some(machine) = lab.machines.get_mut(id) {
+                waking::drive(machine, &mut lab.agents, ctx);
+            }
+        }
+        Phase::Stopping(_) => drive_stop(lab, id, power, free, ctx),
+        Phase::Unknown | Phase::Off | Phase::Waking(_) | Phase::WakeFailed(_) | Phase::Running => {}
+    }
+}
+
+fn drive_stop(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mut Ctx<'_>) {
+    let protected = lab
+        .machines
+        .get(id)
+        .is_some_and(|m| removal::protected(lab, m).is_some());
+    let around = Surroundings {
+        links: lab.links,
+        protected,
+        free,
+    };
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
-    match machine.phase {
-        Phase::Waking(_) => waking::drive(machine, &mut lab.agents, ctx),
-        Phase::Stopping(_) => {
-            match stopping::drive(machine, &mut lab.agents, lab.links, power, ctx) {
-                Outcome::Pending => {}
-                Outcome::Off { inferred } => sightings::become_off(machine, inferred, "Off", ctx),
-                Outcome::CameBack => {
-                    machine.record.order = None;
-                    machine.end();
-                    sightings::appeared(machine, power, ctx);
-                    machine.explain(
-                        "CameBack",
-                        "Went down as ordered and was switched on again".to_string(),
-                    );
-                }
-            }
+    match stopping::drive(machine, &mut lab.agents, around, power, ctx) {
+        Outcome::Pending => {}
+        Outcome::Off { inferred } => sightings::become_off(machine, inferred, "Off", ctx),
+        Outcome::NeverCame => rest(lab, id, ctx),
+        Outcome::CameBack => {
+            fulfilled(machine, power, ctx);
+            let message = "Went down as ordered and was switched on again".to_string();
+            machine.explain("CameBack", message);
         }
-        Phase::Unknown | Phase::Off | Phase::WakeFailed(_) | Phase::Running => {}
+        Outcome::WasOn => fulfilled(machine, power, ctx),
     }
+}
+
+/// The order is over, and the machine runs.
+fn fulfilled(machine: &mut Machine, power: &Power, ctx: &mut Ctx<'_>) {
+    machine.record.order = None;
+    machine.end();
+    sightings::appeared(machine, power, ctx);
 }

@@ -40,6 +40,8 @@ pub(crate) struct Machine {
     pub(crate) hold_ms: Option<u64>,
     /// Off without our order while wanted: to be taken out of the wanted set, not woken.
     pub(crate) lost: bool,
+    /// Its agent or its kubelet is heard.
+    pub(crate) heard: bool,
     /// It could do what it is wanted for when it was last looked at.
     pub(crate) joined: bool,
 }
@@ -66,6 +68,8 @@ pub(crate) struct Seen {
     pub(crate) bmc_asked_ms: Option<u64>,
     /// When off was confirmed: only what was heard later shows that it is on again.
     pub(crate) off_ms: Option<u64>,
+    /// Uid of the Node it left behind then; empty where it had none.
+    pub(crate) off_uid: Option<String>,
     /// A person had cordoned the Node before anybody else did.
     pub(crate) cordoned_by_person: bool,
     /// A change of the Node is under way, or failed and waits.
@@ -74,7 +78,8 @@ pub(crate) struct Seen {
 }
 
 impl Machine {
-    pub(crate) fn new(spec: MachineSpec) -> Self {
+    /// `version` is above every version that an earlier declaration of the same machine has used.
+    pub(crate) fn new(spec: MachineSpec, version: u64) -> Self {
         Self {
             spec,
             record: MachineRecord::default(),
@@ -83,13 +88,14 @@ impl Machine {
             why: "NotSeenYet",
             message: String::from("Nobody has seen it since it was declared"),
             seen: Seen::default(),
-            version: 0,
-            recorded: 0,
+            version,
+            recorded: version,
             dirty: false,
             retry_ms: None,
             seq: 0,
             hold_ms: None,
             lost: false,
+            heard: false,
             joined: false,
         }
     }
@@ -188,7 +194,7 @@ impl Machine {
         let seq = if epoch == above.epoch {
             above.seq.max(self.seq) + 1
         } else {
-            1
+            self.seq + 1
         };
         let token = Token { epoch, seq };
         self.seq = seq;
@@ -206,6 +212,17 @@ impl Machine {
         self.pending_version()
     }
 
+    /// Raises the tokens of commands outside of operations above what an executor has reported.
+    pub(crate) fn raise(&mut self, floor: Token, ctx: &Ctx<'_>) {
+        if floor.epoch > self.record.token.epoch.max(ctx.epoch) {
+            self.record.token = floor;
+            self.touch();
+        }
+        if floor.epoch >= self.record.token.epoch.max(ctx.epoch) {
+            self.seq = self.seq.max(floor.seq);
+        }
+    }
+
     /// Ends the operation under way, if any.
     pub(crate) fn end(&mut self) {
         if self.record.operation.take().is_some() {
@@ -221,9 +238,19 @@ impl Machine {
         id: Option<CommandId>,
         ctx: &mut Ctx<'_>,
     ) -> CommandId {
-        let id = id.unwrap_or_else(|| ctx.mint.ulid(ctx.now.wall_ms));
-        self.seq += 1;
         let operation = self.record.operation.as_ref();
+        // A repetition is the same command only under the same token.
+        let token = if let (Some(_), Some(operation)) = (&id, operation) {
+            operation.token
+        } else {
+            self.seq += 1;
+            let epoch = self.record.token.epoch.max(ctx.epoch);
+            Token {
+                epoch,
+                seq: self.seq,
+            }
+        };
+        let id = id.unwrap_or_else(|| ctx.mint.ulid(ctx.now.wall_ms));
         let boot_id = match verb {
             Verb::PowerOff => operation.and_then(|op| op.boot_id.clone()),
             Verb::Wake(_)
@@ -238,10 +265,7 @@ impl Machine {
             operation: operation.map_or_else(|| id.clone(), |op| op.id.clone()),
             agent: executor.agent,
             target: self.spec.id.clone(),
-            token: Token {
-                epoch: self.record.token.epoch.max(ctx.epoch),
-                seq: self.seq,
-            },
+            token,
             challenge: executor.challenge,
             boot_id,
             verb,

@@ -3,9 +3,10 @@
 //! In: every [`Fact`].
 //! Not here: what follows from them (`lifecycle`, `groups`, `removal`).
 
-use crate::facts::{Fact, NodeSeen, PowerRead, Report};
+use crate::actions::RejectedKind;
+use crate::facts::{Fact, NodeSeen, PowerRead, Report, ReportState};
 use crate::groups::{self, Group};
-use crate::ids::MachineId;
+use crate::ids::{GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, Phase};
 use crate::record::{MachineRecord, OperationKind, PowerState};
@@ -15,7 +16,7 @@ use crate::{node, removal, stopping, waking};
 pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
     match fact {
         Fact::GroupApplied(spec) => group_applied(lab, spec),
-        Fact::GroupRemoved(id) => group_removed(lab, &id),
+        Fact::GroupRemoved(id) => group_removed(lab, &id, ctx),
         Fact::MachineApplied(spec) => machine_applied(lab, spec, ctx),
         Fact::MachineRemoved(id) => machine_removed(lab, &id),
         Fact::GroupStored { group, record } => match lab.groups.get_mut(&group) {
@@ -36,6 +37,7 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
             }
         }
         Fact::RecordFailed { machine, fault: _ } => {
+            removal::record_failed(lab, &machine);
             let at_ms = ctx.now.boot_ms.saturating_add(ctx.policy.store_retry_ms);
             if let Some(machine) = lab.machines.get_mut(&machine) {
                 machine.record_failed(at_ms);
@@ -95,8 +97,16 @@ fn group_applied(lab: &mut Lab, spec: GroupSpec) {
 }
 
 /// The stored wish is kept: a declaration that comes back finds it again.
-fn group_removed(lab: &mut Lab, id: &crate::ids::GroupId) {
+fn group_removed(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
+    removal::abandon(lab, id);
     if let Some(group) = lab.groups.remove(id) {
+        for ticket in group.callers() {
+            ctx.reject(
+                ticket,
+                RejectedKind::NotFound,
+                "the group's declaration was removed",
+            );
+        }
         lab.orphan_groups.insert(id.clone(), group.into_record());
     }
 }
@@ -107,7 +117,8 @@ fn machine_applied(lab: &mut Lab, spec: MachineSpec, ctx: &mut Ctx<'_>) {
         return;
     }
     let id = spec.id.clone();
-    let mut machine = Machine::new(spec);
+    lab.declarations += 1;
+    let mut machine = Machine::new(spec, lab.declarations << 32);
     machine.since_ms = ctx.now.wall_ms;
     if let Some(record) = lab.orphan_machines.remove(&id) {
         replay(&mut machine, record, ctx);
@@ -161,7 +172,16 @@ fn reported(lab: &mut Lab, report: &Report, ctx: &mut Ctx<'_>) {
     let Some(machine) = named.and_then(|id| lab.machines.get_mut(&id)) else {
         return;
     };
-    if let Some(read) = report.read {
+    // Agents repeat their last results; a reading counts once, when its command ends.
+    let ended = match report.state {
+        ReportState::Accepted | ReportState::Running => false,
+        ReportState::Done
+        | ReportState::Failed
+        | ReportState::Refused
+        | ReportState::Aborted
+        | ReportState::Interrupted => ctx.commands.remove(&report.command).is_some(),
+    };
+    if let Some(read) = report.read.filter(|_| ended) {
         bmc_read(machine, read, ctx);
     }
     waking::reported(machine, report, ctx);

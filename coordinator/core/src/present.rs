@@ -44,11 +44,13 @@ pub(crate) fn view(lab: &Lab, ctx: &mut Ctx<'_>) -> View {
         if shown.autoscaled {
             index(lab, &shown, machines, &mut view);
         }
-        view.groups.insert(id.clone(), Arc::new(shown));
+        let shown = shared(lab.view.groups.get(id), shown);
+        view.groups.insert(id.clone(), shown);
     }
     for (id, machine) in &lab.machines {
-        view.machines
-            .insert(id.clone(), Arc::new(machine_view(lab, machine, ctx)));
+        let shown = machine_view(lab, machine, ctx);
+        let shown = shared(lab.view.machines.get(id), shown);
+        view.machines.insert(id.clone(), shown);
     }
     for (id, agent) in lab.agents.iter() {
         let info = agent.info.as_ref();
@@ -64,6 +66,14 @@ pub(crate) fn view(lab: &Lab, ctx: &mut Ctx<'_>) -> View {
         );
     }
     view
+}
+
+/// What has not changed since the last snapshot is the same value: readers hold several snapshots at once.
+fn shared<T: PartialEq>(last: Option<&Arc<T>>, now: T) -> Arc<T> {
+    match last {
+        Some(last) if **last == now => Arc::clone(last),
+        Some(_) | None => Arc::new(now),
+    }
 }
 
 /// Which group answers for which name: listed and deleting machines, and nobody else.

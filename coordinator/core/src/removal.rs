@@ -9,8 +9,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::actions::{Action, RejectedKind};
+use crate::choice;
 use crate::groups::{Change, What};
-use crate::ids::{GroupId, MachineId, Ticket};
+use crate::ids::{AgentId, GroupId, MachineId, Ticket};
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, Phase};
 use crate::node;
@@ -91,10 +92,24 @@ fn last_relay(lab: &Lab, machine: &Machine) -> bool {
         });
         let silent_ms = lab.policy.agent_silent_ms;
         let others = lab.agents.iter().any(|(id, _)| {
-            *id != machine.spec.agent && lab.agents.relays_at(id, segment, lab.now_ms, silent_ms)
+            *id != machine.spec.agent
+                && lab.agents.relays_at(id, segment, lab.now_ms, silent_ms)
+                && !is_leaving(lab, id)
         });
         needed && !others
     })
+}
+
+/// Whether the machine of an agent is on its way down.
+fn is_leaving(lab: &Lab, agent: &AgentId) -> bool {
+    lab.machines
+        .values()
+        .filter(|m| m.spec.agent == *agent)
+        .any(|m| {
+            m.record.order.is_some()
+                || matches!(m.phase, Phase::Stopping(_))
+                || lab.removals.iter().any(|r| r.machines.contains(m.id()))
+        })
 }
 
 /// Whether the coordinator may stop a machine at all.
@@ -152,7 +167,7 @@ pub(crate) fn check_minimum(
         return Ok(());
     };
     let leaving: Vec<&MachineId> = machines.iter().filter(|m| wanted.contains(m)).collect();
-    let after = wanted.len() - leaving.len();
+    let after = choice::members(lab, id, wanted).saturating_sub(leaving.len());
     let min = usize::try_from(group.spec.min_size).unwrap_or(usize::MAX);
     let joined = leaving
         .iter()
@@ -226,6 +241,29 @@ fn needs_order(machine: &Machine) -> bool {
         Phase::Waking(waking) => waking.effect_possible(),
         Phase::Unknown => !machine.never_seen(),
         Phase::Running | Phase::Stopping(_) => true,
+    }
+}
+
+/// The order of a machine could not be stored: whoever waits for it is told now.
+pub(crate) fn record_failed(lab: &mut Lab, machine: &MachineId) {
+    for removal in lab.removals.iter_mut().filter(|r| !r.pushed) {
+        let waits = removal.recording.iter().any(|(id, _)| id == machine);
+        if waits && removal.caller.is_some() {
+            removal.refused = Some(format!("the order for {machine} could not be stored"));
+        }
+    }
+}
+
+/// The group is gone, and with it every change that was prepared for it.
+pub(crate) fn abandon(lab: &mut Lab, group: &GroupId) {
+    let handed_over: Vec<u64> = lab
+        .removals
+        .iter()
+        .filter(|r| r.group == *group && r.pushed)
+        .map(|r| r.number)
+        .collect();
+    for number in handed_over {
+        undo(lab, number);
     }
 }
 

@@ -235,23 +235,7 @@ fn person(
                 );
             }
         }
-        Ask::ConfirmOff => {
-            machine.record.power = PowerRecord {
-                state: PowerState::Off,
-                inferred: true,
-                since_ms: now.wall_ms,
-            };
-            machine.record.last_off_at_ms = Some(now.wall_ms);
-            machine.seen.off_ms = Some(now.boot_ms);
-            machine.record.order = None;
-            machine.end();
-            machine.enter(
-                Phase::Off,
-                "ConfirmedByPerson",
-                format!("Confirmed off by {by}"),
-                ctx,
-            );
-        }
+        Ask::ConfirmOff => confirm_off(machine, &by, ctx),
         Ask::Prove => {
             machine.record.order = Some(OffOrder {
                 id: order_id,
@@ -266,6 +250,26 @@ fn person(
     let version = machine.pending_version();
     lab.recording.push((ticket, id.clone(), version));
     Ok(())
+}
+
+fn confirm_off(machine: &mut Machine, by: &str, ctx: &Ctx<'_>) {
+    machine.record.power = PowerRecord {
+        state: PowerState::Off,
+        inferred: true,
+        since_ms: ctx.now.wall_ms,
+    };
+    machine.record.last_off_at_ms = Some(ctx.now.wall_ms);
+    machine.record.order = None;
+    let node = machine.seen.node.as_ref();
+    machine.seen.off_uid = Some(node.map_or_else(String::new, |n| n.uid.clone()));
+    machine.seen.off_ms = Some(ctx.now.boot_ms);
+    machine.end();
+    machine.enter(
+        Phase::Off,
+        "ConfirmedByPerson",
+        format!("Confirmed off by {by}"),
+        ctx,
+    );
 }
 
 /// Answers people whose wishes are durable now.
@@ -306,7 +310,9 @@ fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
         return refuse(format!("{id} is not stopped: {reason}"));
     }
     match (ask, &machine.phase) {
-        (Ask::ConfirmOff, Phase::Running) => refuse(format!("{id} is heard: it is not off")),
+        (Ask::ConfirmOff, _) if machine.heard || matches!(machine.phase, Phase::Running) => {
+            refuse(format!("{id} is heard: it is not off"))
+        }
         (
             Ask::Prove,
             Phase::Unknown

@@ -11,7 +11,7 @@ use crate::ids::MachineId;
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, Phase};
 use crate::node;
-use crate::power::{self, Power};
+use crate::power::Power;
 use crate::record::{PowerRecord, PowerState};
 use crate::spec::Joins;
 use crate::upkeep;
@@ -46,7 +46,7 @@ pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
             }
         }
         Phase::Running => {
-            if power.off_read {
+            if power.off_read && power.on.is_none() {
                 lost(lab, id, ctx);
             } else if power.on.is_none() {
                 fell_silent(lab, id, ctx);
@@ -85,17 +85,8 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
-    // Boot loaders and clocks are not exact to the second.
-    let slack_ms = 2_000;
-    let ordered_ms = waking.first_sent_ms.unwrap_or(waking.ordered_ms);
-    let booted_after = power
-        .booted_ms
-        .is_some_and(|booted| booted.saturating_add(slack_ms) >= ordered_ms);
-    let was_off = machine.record.power.state == PowerState::Off;
-    let new_boot =
-        was_off && power::rebooted(machine.record.boot_id.as_ref(), power.boot_id.as_ref());
-    let new_kubelet = waking.node_absent && power.kubelet;
-    if waking.effect_possible() && (booted_after || new_boot || new_kubelet) {
+    let trace = waking.trace();
+    if waking.effect_possible() && trace.explains(machine, power) == Some(true) {
         machine.record.proven_at_ms = Some(ctx.now.wall_ms);
     }
     machine.record.boot_id.clone_from(&power.boot_id);
@@ -105,7 +96,7 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
     machine.record.provider_id = Some(machine.provider_id(ctx.policy.provider_scheme));
     set_power(machine, PowerState::Running, false, ctx);
     machine.end();
-    let took_s = ctx.now.boot_ms.saturating_sub(ordered_ms) / 1000;
+    let took_s = ctx.now.boot_ms.saturating_sub(trace.first_ms) / 1000;
     let message = format!("Running {took_s} s after the first wake");
     machine.event(Severity::Normal, "Woken", message.clone(), ctx);
     machine.enter(Phase::Running, "Running", message, ctx);
@@ -151,6 +142,13 @@ pub(crate) fn become_off(
     set_power(machine, PowerState::Off, inferred, ctx);
     machine.record.last_off_at_ms = Some(ctx.now.wall_ms);
     machine.seen.off_ms = Some(ctx.now.boot_ms);
+    machine.seen.off_uid = Some(
+        machine
+            .seen
+            .node
+            .as_ref()
+            .map_or_else(String::new, |n| n.uid.clone()),
+    );
     if machine
         .record
         .order

@@ -21,8 +21,9 @@ use crate::lab::{Ctx, Links};
 use crate::machine::{Machine, Phase};
 use crate::node;
 use crate::power::{self, Power};
-use crate::record::OperationKind;
+use crate::record::{OperationKind, PowerState};
 use crate::spec::{ForceOff, Joins};
+use crate::waking::Trace;
 
 /// A stop under way.
 #[derive(Clone, Debug)]
@@ -38,14 +39,29 @@ pub(crate) struct Stopping {
     failures: u32,
     /// The latest order.
     last: Option<CommandId>,
+    /// An order may have reached the machine and was not refused: it cannot be called back.
+    pub(crate) order_left: bool,
     told_late: bool,
 }
+
+/// What a stop needs to know of the rest of the lab.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings {
+    pub(crate) links: Links,
+    /// The machine must not be stopped by us.
+    pub(crate) protected: bool,
+    /// Power may be moved: the group is neither paused nor frozen, the declaration is sound.
+    pub(crate) free: bool,
+}
+
+/// A BMC may need as long to show the effect of a wake; readings of Off before that say nothing.
+const WAKE_SHOWS_MS: u64 = 60_000;
 
 /// How far a stop is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     /// It was being woken when the order came; it may still appear, until then.
-    Appearing { until_ms: u64 },
+    Appearing { until_ms: u64, trace: Trace },
     /// Its Node is being tainted and cordoned, and must settle.
     Fencing { asked_ms: Option<u64> },
     /// Its pods are being listed.
@@ -60,7 +76,7 @@ pub(crate) enum Step {
 
 /// Orders a running machine down.
 pub(crate) fn start(machine: &mut Machine, agents: &Agents, by: &str, ctx: &mut Ctx<'_>) {
-    let floor = agents.high_water(machine.id());
+    let floor = agents.high_water(machine.id(), &machine.spec.agent);
     let gate = machine.begin(OperationKind::Stop, by.to_string(), floor, ctx);
     enter(machine, gate, Step::Fencing { asked_ms: None }, by, ctx);
 }
@@ -70,12 +86,21 @@ pub(crate) fn start_before_boot(
     machine: &mut Machine,
     agents: &Agents,
     by: &str,
-    until_ms: u64,
+    trace: Trace,
     ctx: &mut Ctx<'_>,
 ) {
-    let floor = agents.high_water(machine.id());
+    let floor = agents.high_water(machine.id(), &machine.spec.agent);
     let gate = machine.begin(OperationKind::Stop, by.to_string(), floor, ctx);
-    enter(machine, gate, Step::Appearing { until_ms }, by, ctx);
+    // After a restart the time of the wake tells its boot from an older one.
+    let age_ms = ctx.now.boot_ms.saturating_sub(trace.first_ms);
+    if let Some(operation) = machine.record.operation.as_mut() {
+        operation.started_at_ms = ctx.now.wall_ms.saturating_sub_unsigned(age_ms);
+    }
+    let until_ms = ctx
+        .now
+        .boot_ms
+        .saturating_add(machine.spec.timeouts.boot_ms);
+    enter(machine, gate, Step::Appearing { until_ms, trace }, by, ctx);
 }
 
 /// Goes on with a stop that was stored before a restart.
@@ -83,14 +108,28 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
     let Some(operation) = machine.record.operation.clone() else {
         return;
     };
+    let now_ms = ctx.now.boot_ms;
+    let was_running = machine.record.power.state == PowerState::Running;
     let step = if operation.going_down {
-        Step::GoingDown {
-            from_ms: ctx.now.boot_ms,
-        }
-    } else {
+        Step::GoingDown { from_ms: now_ms }
+    } else if was_running
+        || machine.record.boot_id.is_some() && machine.record.power.state != PowerState::Off
+    {
         Step::Fencing { asked_ms: None }
+    } else {
+        // It was not running when it was ordered off: the order takes a wake back.
+        let age_ms = ctx.now.wall_ms.saturating_sub(operation.started_at_ms);
+        let first_ms = now_ms.saturating_sub(u64::try_from(age_ms).unwrap_or(0));
+        Step::Appearing {
+            until_ms: now_ms.saturating_add(machine.spec.timeouts.boot_ms),
+            trace: Trace::after_restart(first_ms, now_ms),
+        }
     };
     enter(machine, 0, step, &operation.by, ctx);
+    if let Phase::Stopping(stopping) = &mut machine.phase {
+        // Whether it had been sent by then is not known; an order that waits for a boot had not.
+        stopping.order_left = !matches!(stopping.step, Step::Appearing { .. });
+    }
 }
 
 fn enter(machine: &mut Machine, gate: u64, step: Step, by: &str, ctx: &mut Ctx<'_>) {
@@ -101,6 +140,7 @@ fn enter(machine: &mut Machine, gate: u64, step: Step, by: &str, ctx: &mut Ctx<'
         tries: 0,
         failures: 0,
         last: None,
+        order_left: false,
         told_late: false,
     };
     let message = format!("Ordered off by {by}");
@@ -117,21 +157,25 @@ pub(crate) enum Outcome {
     Off { inferred: bool },
     /// It went down and is up again under another boot.
     CameBack,
+    /// It was to be stopped when it appears, and was on all along, or must not be stopped.
+    WasOn,
+    /// It was to be stopped when it appears, and never did.
+    NeverCame,
 }
 
 /// Does what is due.
 pub(crate) fn drive(
     machine: &mut Machine,
     agents: &mut Agents,
-    links: Links,
+    around: Surroundings,
     power: &Power,
     ctx: &mut Ctx<'_>,
 ) -> Outcome {
     let Phase::Stopping(mut stopping) = machine.phase.clone() else {
         return Outcome::Pending;
     };
-    let outcome = verdict(machine, agents, links, power, ctx);
-    if outcome != Outcome::Pending {
+    let outcome = verdict(machine, agents, around, power, ctx);
+    if outcome != Outcome::Pending || !around.free {
         return outcome;
     }
     if machine.is_recorded(stopping.gate) {
@@ -145,40 +189,71 @@ pub(crate) fn drive(
 fn verdict(
     machine: &Machine,
     agents: &Agents,
-    links: Links,
+    around: Surroundings,
     power: &Power,
     ctx: &mut Ctx<'_>,
 ) -> Outcome {
-    if power.off_read {
-        return Outcome::Off { inferred: false };
-    }
     let Phase::Stopping(stopping) = &machine.phase else {
         return Outcome::Pending;
     };
+    if let Step::Appearing { until_ms, trace } = &stopping.step {
+        return appearing(machine, (*until_ms, trace), around, power, ctx);
+    }
+    if power.off_read {
+        return Outcome::Off { inferred: false };
+    }
     let operation = machine.record.operation.as_ref();
     let meant = operation.and_then(|op| op.boot_id.as_ref());
+    if stopping.order_left && power::rebooted(meant, power.boot_id.as_ref()) {
+        return Outcome::CameBack;
+    }
+    let silent = |from_ms, ctx: &mut Ctx<'_>| {
+        machine.spec.redfish.is_none()
+            && power::silent_for_hold(machine, agents, around.links, from_ms, ctx)
+    };
     match stopping.step {
-        Step::GoingDown { from_ms } => {
-            if power::rebooted(meant, power.boot_id.as_ref()) {
-                Outcome::CameBack
-            } else if machine.spec.redfish.is_none()
-                && power::silent_for_hold(machine, agents, links, from_ms, ctx)
-            {
-                Outcome::Off { inferred: true }
-            } else {
-                Outcome::Pending
-            }
-        }
-        Step::Appearing { until_ms }
-            if power.on.is_none() && machine.spec.redfish.is_none() && ctx.due(until_ms) =>
-        {
-            Outcome::Off { inferred: true }
-        }
-        Step::Appearing { .. }
+        Step::GoingDown { from_ms } if silent(from_ms, ctx) => Outcome::Off { inferred: true },
+        Step::GoingDown { .. }
+        | Step::Appearing { .. }
         | Step::Fencing { .. }
         | Step::Listing { .. }
         | Step::Held { .. }
         | Step::Ordered { .. } => Outcome::Pending,
+    }
+}
+
+/// What shows after a wake was taken back: the machine came because of it, was on all along, or never came.
+fn appearing(
+    machine: &Machine,
+    (until_ms, trace): (u64, &Trace),
+    around: Surroundings,
+    power: &Power,
+    ctx: &mut Ctx<'_>,
+) -> Outcome {
+    let boot_ms = machine.spec.timeouts.boot_ms;
+    if power.on.is_some() {
+        return match trace.explains(machine, power) {
+            Some(true) if !around.protected => Outcome::Pending,
+            Some(_) => Outcome::WasOn,
+            None => Outcome::Pending,
+        };
+    }
+    let shows_ms = trace.last_ms.saturating_add(WAKE_SHOWS_MS.min(boot_ms));
+    if power.off_read
+        && machine
+            .seen
+            .bmc_off_since_ms
+            .is_some_and(|at| at >= shows_ms)
+    {
+        return Outcome::Off { inferred: false };
+    }
+    // Only who has listened all the time can say that it did not come.
+    let listened = around.links.listening_since(machine.spec.joins);
+    let over = listened.is_some_and(|since| ctx.due(until_ms.max(since.saturating_add(boot_ms))));
+    if over {
+        Outcome::NeverCame
+    } else {
+        Outcome::Pending
     }
 }
 
@@ -196,17 +271,18 @@ fn advance(
         .and_then(|op| op.boot_id.as_ref());
     let not_sent = matches!(
         stopping.step,
-        Step::Appearing { .. } | Step::Fencing { .. } | Step::Listing { .. } | Step::Held { .. }
-    );
+        Step::Fencing { .. } | Step::Listing { .. } | Step::Held { .. }
+    ) && !stopping.order_left;
     if not_sent && power.boot_id.is_some() && decided_for != power.boot_id.as_ref() {
         return adopt_boot(machine, stopping, power);
     }
     match stopping.step.clone() {
-        Step::Appearing { .. } => {
-            if power.on.is_some() {
+        Step::Appearing { trace, .. } => {
+            if power.on.is_some() && trace.explains(machine, power) == Some(true) {
                 stopping.step = Step::Fencing { asked_ms: None };
-                fence(machine, stopping, ctx);
+                adopt_boot(machine, stopping, power);
             }
+            return;
         }
         Step::Fencing { .. } => fence(machine, stopping, ctx),
         Step::Listing { asked_ms } => {
@@ -326,7 +402,8 @@ fn escalate(
     agents: &mut Agents,
     ctx: &mut Ctx<'_>,
 ) {
-    let asked = stopping.tries > 0 || matches!(stopping.step, Step::GoingDown { .. });
+    // Only an order that passed the pod list and was not refused may be pressed home.
+    let asked = matches!(stopping.step, Step::Ordered { .. } | Step::GoingDown { .. });
     if !asked
         || !ctx.due(
             stopping
@@ -347,7 +424,6 @@ fn escalate(
         machine.touch();
     }
     let cut = machine.spec.force_off == ForceOff::AfterTimeout;
-    // Cutting power needs the same proof that nothing runs there: only an order that had passed the pod list counts.
     if cut && order_bmc(machine, stopping, agents, ctx, Verb::RedfishForceOff) {
         stopping.started_ms = ctx.now.boot_ms;
     }

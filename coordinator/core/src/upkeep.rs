@@ -6,6 +6,7 @@
 use alloc::string::String;
 
 use crate::actions::{Action, Severity, Verb};
+use crate::facts::NodeSeen;
 use crate::ids::MachineId;
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Executor, Machine, Phase};
@@ -174,7 +175,8 @@ fn retire(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
         return;
     };
     let done = policy == NodeObjectPolicy::Retain && seen.suspended;
-    if done || node::is_control_plane(&seen) {
+    let since = lab.links.cluster_ms;
+    if done || node::is_control_plane(&seen) || !is_left_over(machine, &seen, since, ctx) {
         return;
     }
     if machine.record.node_backup.is_none() {
@@ -191,6 +193,27 @@ fn retire(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
         uid: seen.uid,
         policy,
     });
+}
+
+/// Whether a Node is the one that its machine left behind when it went off, and not one that it has just registered anew.
+fn is_left_over(
+    machine: &Machine,
+    seen: &NodeSeen,
+    listening_ms: Option<u64>,
+    ctx: &mut Ctx<'_>,
+) -> bool {
+    if let Some(uid) = &machine.seen.off_uid {
+        return *uid == seen.uid;
+    }
+    // Off was confirmed before this process started: a kubelet that lives has had the time to renew its Lease by then.
+    let silent_ms = ctx.policy.lease_silent_ms;
+    let listened = listening_ms.is_some_and(|since| ctx.due(since.saturating_add(silent_ms)));
+    let other_boot = machine
+        .record
+        .boot_id
+        .as_ref()
+        .is_some_and(|boot| *boot != seen.boot_id);
+    listened && machine.seen.lease_ms.is_none() && (seen.boot_id.is_empty() || !other_boot)
 }
 
 /// Reads a BMC's power state: often while power moves, now and then otherwise, never while the machine is heard.
@@ -232,6 +255,7 @@ fn read_bmc(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
     let Some(challenge) = lab.agents.challenge(&relay, ctx) else {
         return;
     };
+    machine.raise(lab.agents.high_water(id, &machine.spec.agent), ctx);
     machine.seen.bmc_asked_ms = Some(ctx.now.boot_ms);
     ctx.at(ctx.now.boot_ms.saturating_add(period_ms));
     machine.send(

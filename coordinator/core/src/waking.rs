@@ -13,7 +13,8 @@ use crate::facts::{Report, ReportState};
 use crate::ids::{AgentId, CommandId};
 use crate::lab::Ctx;
 use crate::machine::{Executor, Machine, Phase};
-use crate::record::{OperationKind, Quarantine};
+use crate::power::{self, Power};
+use crate::record::{OperationKind, PowerState, Quarantine};
 use crate::spec::WakeMethod;
 
 /// A wake under way.
@@ -27,10 +28,12 @@ pub(crate) struct Waking {
     pub(crate) sends: u32,
     /// When the first one was sent.
     pub(crate) first_sent_ms: Option<u64>,
+    /// When the last one was sent.
+    last_sent_ms: Option<u64>,
     /// It goes on from before a restart: what had been sent by then is not known.
     resumed: bool,
     /// When it was ordered, also before a restart: a younger boot is our doing.
-    pub(crate) ordered_ms: u64,
+    ordered_ms: u64,
     /// Started at; the boot timeout runs from the first command, or from here while none could be sent.
     pub(crate) started_ms: u64,
     /// The latest command.
@@ -40,7 +43,7 @@ pub(crate) struct Waking {
     /// What the last failure said.
     pub(crate) failed_with: Option<String>,
     /// There was no core Node when it was ordered: a kubelet that shows up has started since.
-    pub(crate) node_absent: bool,
+    node_absent: bool,
     told_unanswered: bool,
     told_no_relay: bool,
 }
@@ -58,7 +61,57 @@ pub(crate) struct WakeFailed {
     pub(crate) first_sent_ms: Option<u64>,
 }
 
+/// What is remembered of a wake to tell whether a machine that is seen later came because of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Trace {
+    pub(crate) first_ms: u64,
+    pub(crate) last_ms: u64,
+    node_absent: bool,
+}
+
+impl Trace {
+    /// Of a wake that was taken back before a restart.
+    pub(crate) fn after_restart(first_ms: u64, last_ms: u64) -> Self {
+        Self {
+            first_ms,
+            last_ms,
+            node_absent: false,
+        }
+    }
+
+    /// Whether the boot that is seen is younger than our first wake. `None` while nothing shows either way.
+    pub(crate) fn explains(&self, machine: &Machine, power: &Power) -> Option<bool> {
+        // Boot loaders and clocks are not exact to the second.
+        let slack_ms = 2_000;
+        let was_off = machine.record.power.state == PowerState::Off;
+        let boot_id = machine.record.boot_id.as_ref();
+        let booted_after = power
+            .booted_ms
+            .is_some_and(|booted| booted.saturating_add(slack_ms) >= self.first_ms);
+        let new_boot = was_off && power::rebooted(boot_id, power.boot_id.as_ref());
+        let new_kubelet = self.node_absent && power.kubelet;
+        // It was confirmed off before the wake, so power that its BMC sees now is our doing.
+        let bmc_only = was_off && power.on == Some("BMC");
+        if booted_after || new_boot || new_kubelet || bmc_only {
+            return Some(true);
+        }
+        (power.booted_ms.is_some() || power.kubelet).then_some(false)
+    }
+}
+
 impl Waking {
+    /// What to remember of it.
+    pub(crate) fn trace(&self) -> Trace {
+        // What was sent before a restart is not known: the order itself is the earliest that it can have been.
+        let sent_ms = self.first_sent_ms.filter(|_| !self.resumed);
+        let first_ms = sent_ms.unwrap_or(self.ordered_ms);
+        Trace {
+            first_ms,
+            last_ms: self.last_sent_ms.unwrap_or(first_ms),
+            node_absent: self.node_absent,
+        }
+    }
+
     /// Whether a packet may have reached the machine.
     pub(crate) fn effect_possible(&self) -> bool {
         self.sends > 0 || self.resumed
@@ -73,7 +126,7 @@ pub(crate) fn start(
     first_ms: u64,
     ctx: &mut Ctx<'_>,
 ) {
-    let floor = agents.high_water(machine.id());
+    let floor = agents.high_water(machine.id(), &machine.spec.agent);
     let gate = machine.begin(OperationKind::Wake, by.to_string(), floor, ctx);
     enter(machine, gate, by, first_ms, ctx);
 }
@@ -89,6 +142,8 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
         u64::try_from(ctx.now.wall_ms.saturating_sub(operation.started_at_ms)).unwrap_or(0);
     if let Phase::Waking(waking) = &mut machine.phase {
         waking.resumed = true;
+        // Nodes are seen later than stored state: their absence shows nothing yet.
+        waking.node_absent = false;
         waking.ordered_ms = ctx.now.boot_ms.saturating_sub(age_ms);
     }
 }
@@ -134,6 +189,10 @@ fn send(machine: &mut Machine, waking: &mut Waking, agents: &mut Agents, ctx: &m
     let now_ms = ctx.now.boot_ms;
     waking.sends += 1;
     waking.first_sent_ms.get_or_insert(now_ms);
+    waking.last_sent_ms = Some(now_ms);
+    // What was read before the wake says nothing about what comes of it.
+    machine.seen.bmc = None;
+    machine.seen.bmc_off_since_ms = None;
     waking.next_ms = now_ms.saturating_add(ctx.policy.wake_repeat_ms);
     ctx.at(waking.next_ms);
     let what = describe(&verb);

@@ -119,9 +119,11 @@ fn refused(
         .operation
         .as_ref()
         .map_or_else(String::new, |op| op.by.clone());
-    let floor = agents.high_water(machine.id());
+    let floor = agents.high_water(machine.id(), &machine.spec.agent);
     stopping.gate = machine.begin(OperationKind::Stop, by, floor, ctx);
     stopping.last = None;
+    stopping.tries = 0;
+    stopping.order_left = false;
     stopping.failures += 1;
     let stale = matches!(
         report.code.as_str(),

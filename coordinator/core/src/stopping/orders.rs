@@ -133,6 +133,7 @@ pub(crate) fn order_bmc(
 
 fn sent(machine: &mut Machine, stopping: &mut Stopping, message: String, ctx: &mut Ctx<'_>) {
     stopping.tries += 1;
+    stopping.order_left = true;
     stopping.step = Step::Ordered {
         sent_ms: ctx.now.boot_ms,
     };

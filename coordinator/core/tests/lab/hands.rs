@@ -249,9 +249,16 @@ impl World {
             return self.report(command, ReportState::Refused, "boot_mismatch", None);
         }
         let sim = self.sims.get_mut(target).expect("known machine");
-        if !sim.seen_ids.insert(command.id.clone()) {
+        match sim.seen_ids.insert(command.id.clone(), command.token) {
+            None => {}
             // Stored result, replayed.
-            return self.report(command, ReportState::Running, "", None);
+            Some(token) if token == command.token => {
+                return self.report(command, ReportState::Running, "", None);
+            }
+            Some(token) => {
+                sim.seen_ids.insert(command.id.clone(), token);
+                return self.report(command, ReportState::Refused, "seq_stale", None);
+            }
         }
         self.go_down(command, target, Effect::Stop(target.to_owned()));
     }

@@ -2,8 +2,10 @@
 
 mod adoption;
 mod declare;
+mod guards;
 mod hands;
 mod histories;
+mod routine;
 mod sizes;
 mod stops;
 mod wakes;

@@ -40,7 +40,7 @@ pub(crate) struct Sim {
     pub(crate) agentless: bool,
     pub(crate) boot_takes_ms: u64,
     pub(crate) changing: Option<(u64, bool)>,
-    pub(crate) seen_ids: BTreeSet<String>,
+    pub(crate) seen_ids: BTreeMap<String, Token>,
     beats: u64,
 }
 
@@ -58,7 +58,7 @@ impl Sim {
             agentless: false,
             boot_takes_ms: 30_000,
             changing: None,
-            seen_ids: BTreeSet::new(),
+            seen_ids: BTreeMap::new(),
             beats: 0,
         }
     }

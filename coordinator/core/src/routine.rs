@@ -1,0 +1,76 @@
+//! Signs of life that were expected: they change no decision, so deciding anew can wait for a moment.
+//!
+//! In: a fact, before it is taken in. Out: whether it is one of those.
+//! Holds: only of machines that run and are heard, and of agents that nobody waits for; in doubt a fact is news.
+
+use crate::facts::{Beat, Fact};
+use crate::lab::Lab;
+use crate::machine::{Machine, Phase};
+
+/// How long a decision may wait while only routine comes in, milliseconds. A thousand machines give two hundred signs of
+/// life a second, and each decision looks at all machines.
+pub(crate) const PATIENCE_MS: u64 = 1_000;
+
+/// What has come in since the last decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// No fact.
+    Nothing,
+    /// Routine only.
+    Routine,
+    /// Something that may change a decision.
+    News,
+}
+
+impl Since {
+    /// With one more fact.
+    pub(crate) fn and(self, routine: bool) -> Self {
+        match (self, routine) {
+            (Self::Nothing | Self::Routine, true) => Self::Routine,
+            (Self::News, true) | (Self::Nothing | Self::Routine | Self::News, false) => Self::News,
+        }
+    }
+}
+
+pub(crate) fn is_routine(lab: &Lab, fact: &Fact, now_ms: u64) -> bool {
+    if let Fact::Beat(beat) = fact {
+        beat_is_routine(lab, beat, now_ms)
+    } else if let Fact::LeaseRenewed { name } = fact {
+        lease_is_routine(lab, name, now_ms)
+    } else {
+        false
+    }
+}
+
+fn beat_is_routine(lab: &Lab, beat: &Beat, now_ms: u64) -> bool {
+    let expected = lab
+        .agents
+        .get(&beat.agent)
+        .is_some_and(|agent| agent.expects(beat, now_ms, lab.policy.agent_silent_ms));
+    let runs = |machine: &Machine| {
+        matches!(machine.phase, Phase::Running)
+            && machine.seen.off_ms.is_none_or(|off| {
+                let agent = lab.agents.get(&beat.agent);
+                agent.is_some_and(|agent| agent.beat_ms > off)
+            })
+    };
+    expected
+        && lab
+            .machines
+            .values()
+            .filter(|machine| machine.spec.agent == beat.agent)
+            .all(runs)
+}
+
+fn lease_is_routine(lab: &Lab, name: &str, now_ms: u64) -> bool {
+    let silent_ms = lab.policy.lease_silent_ms;
+    let was_live = |machine: &Machine| {
+        machine.seen.lease_ms.is_some_and(|at| {
+            now_ms < at.saturating_add(silent_ms) && machine.seen.off_ms.is_none_or(|off| at > off)
+        })
+    };
+    lab.machines
+        .values()
+        .filter(|machine| machine.spec.node_name == name)
+        .all(|machine| matches!(machine.phase, Phase::Running) && was_live(machine))
+}

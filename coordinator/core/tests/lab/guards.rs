@@ -1,0 +1,157 @@
+//! What must not move power: pauses, repeated reports, machines that were on all along, Nodes of machines that live.
+
+use coordinator_core::{
+    AgentId, Answer, Fact, ForceOff, GroupSpec, MachineId, MachineSpec, Mode, PhaseName, PowerRead,
+    Report, ReportState, Timeouts,
+};
+
+use crate::declare::{
+    bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab, machine_spec,
+};
+use crate::world::World;
+
+fn phase(world: &mut World, name: &str) -> PhaseName {
+    let now = world.now();
+    world.lab.view(now).machines[&MachineId::new(name)].phase
+}
+
+fn running(specs: Vec<Fact>, count: i32) -> World {
+    let mut world = World::new(specs);
+    world.run_for(60_000);
+    assert_eq!(world.call(increase(count, 0)), Answer::Done);
+    world.run_for(120_000);
+    world
+}
+
+#[test]
+fn a_node_registered_anew_by_hand_is_not_taken_for_the_one_left_behind() {
+    let mut world = running(vec![group(), kubelet("k1")], 1);
+    world.sims.get_mut("k1").expect("k1").agentless = true;
+    assert_eq!(world.call(delete(&["k1"])), Answer::Done);
+    world.run_for(300_000);
+    if world.sims["k1"].on {
+        world.set_power("k1", false);
+    }
+    world.run_for(300_000);
+    world.set_power("k1", true);
+    world.run_for(60_000);
+    assert!(
+        world.nodes.contains_key("k1"),
+        "the Node of a live machine stays"
+    );
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
+    // Nor is it deleted by a coordinator that starts before the kubelet's next sign of life.
+    world.restart();
+    world.run_for(60_000);
+    assert!(world.nodes.contains_key("k1"));
+}
+
+#[test]
+fn a_result_that_is_repeated_is_read_once() {
+    let mut world = running(vec![group(), Fact::MachineApplied(bmc("r1"))], 1);
+    let old = Report {
+        agent: AgentId::new("pi"),
+        command: "01JD0000000000000000000000".into(),
+        state: ReportState::Done,
+        code: String::new(),
+        message: String::new(),
+        read: Some(PowerRead::Off),
+        trusted: true,
+    };
+    for _ in 0..5 {
+        world.tell(Fact::Reported(old.clone()));
+        world.run_for(6_000);
+    }
+    assert_eq!(phase(&mut world, "r1"), PhaseName::Running);
+    assert_eq!(world.store_groups[&group_id()].wanted.len(), 1);
+}
+
+#[test]
+fn a_pause_holds_up_what_is_under_way() {
+    let mut world = running(vec![group(), kubelet("k1")], 1);
+    world.pods.insert("k1".into(), vec!["default/late".into()]);
+    assert_eq!(world.call(delete(&["k1"])), Answer::Done);
+    world.run_for(20_000);
+    world.redeclare(Fact::GroupApplied(GroupSpec {
+        paused: true,
+        ..group_spec()
+    }));
+    world.pods.clear();
+    world.run_for(120_000);
+    assert!(world.stopped().is_empty());
+    world.redeclare(group());
+    world.run_for(120_000);
+    assert_eq!(world.stops("k1"), 1);
+}
+
+#[test]
+fn a_machine_that_was_on_before_a_wake_that_was_taken_back_is_not_stopped() {
+    let mut world = World::new(lab(1));
+    world.sims.get_mut("m1").expect("m1").mute = true;
+    world.set_power("m1", true);
+    world.run_for(120_000);
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(1_000);
+    assert_eq!(world.call(decrease(-1)), Answer::Done);
+    world.sims.get_mut("m1").expect("m1").mute = false;
+    world.run_for(900_000);
+    assert!(world.stopped().is_empty());
+    assert_eq!(phase(&mut world, "m1"), PhaseName::Running);
+}
+
+#[test]
+fn a_redfish_wake_that_was_taken_back_is_not_called_off_by_older_readings() {
+    let mut world = World::new(vec![group(), Fact::MachineApplied(bmc("r1"))]);
+    world.run_for(600_000);
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(500);
+    assert_eq!(world.call(delete(&["r1"])), Answer::Done);
+    world.run_for(300_000);
+    assert_eq!(world.stops("r1"), 1, "it came up, and was stopped");
+    assert!(!world.sims["r1"].on);
+}
+
+#[test]
+fn power_is_not_cut_over_pods_that_still_run() {
+    let timeouts = Timeouts {
+        boot_ms: 600_000,
+        stop_ms: 60_000,
+        off_hold_ms: 60_000,
+    };
+    let spec = MachineSpec {
+        joins: coordinator_core::Joins::Kubelet,
+        force_off: ForceOff::AfterTimeout,
+        timeouts,
+        ..bmc("r1")
+    };
+    let mut world = running(vec![group(), Fact::MachineApplied(spec)], 1);
+    world.pods.insert("r1".into(), vec!["default/late".into()]);
+    assert_eq!(world.call(delete(&["r1"])), Answer::Done);
+    world.run_for(600_000);
+    assert!(world.sims["r1"].on && world.stopped().is_empty());
+}
+
+#[test]
+fn a_manual_group_makes_up_for_a_machine_that_does_not_start_and_keeps_to_it() {
+    let manual = GroupSpec {
+        mode: Mode::Manual { target: 1 },
+        ..group_spec()
+    };
+    let mut specs = vec![group()];
+    for name in ["m1", "m2"] {
+        let timeouts = Timeouts {
+            boot_ms: 60_000,
+            ..machine_spec(name).timeouts
+        };
+        specs.push(Fact::MachineApplied(MachineSpec {
+            timeouts,
+            ..machine_spec(name)
+        }));
+    }
+    let mut world = World::new(specs);
+    world.sims.get_mut("m1").expect("m1").never_boots = true;
+    world.redeclare(Fact::GroupApplied(manual));
+    world.run_for(200_000);
+    assert!(world.sims["m2"].on);
+    assert!(world.writes < 20, "{} writes", world.writes);
+}

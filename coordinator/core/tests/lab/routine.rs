@@ -1,0 +1,85 @@
+//! Signs of life that were expected cost nothing, and hide nothing.
+
+use std::sync::Arc;
+
+use coordinator_core::{AgentId, Beat, Fact, MachineId, PhaseName};
+
+use crate::declare::{kubelet, lab};
+use crate::world::World;
+
+const SECOND_MS: u64 = 1_000;
+
+fn running(names: &[&str]) -> World {
+    let mut specs = lab(2);
+    specs.push(kubelet("k1"));
+    let mut world = World::new(specs);
+    for name in names {
+        world.set_power(name, true);
+    }
+    world.run_for(60_500);
+    for name in names {
+        assert_eq!(phase(&mut world, name), PhaseName::Running, "{name}");
+    }
+    world
+}
+
+fn phase(world: &mut World, name: &str) -> PhaseName {
+    let now = world.now();
+    world.lab.view(now).machines[&MachineId::new(name)].phase
+}
+
+fn beat(name: &str, boot_id: String) -> Fact {
+    Fact::Beat(Beat {
+        agent: AgentId::new(name),
+        boot_id: boot_id.clone(),
+        instance: boot_id,
+        challenge: "another".into(),
+        up_ms: 60_000,
+    })
+}
+
+#[test]
+fn an_expected_sign_of_life_leaves_the_view_as_it_is_until_the_next_look() {
+    let mut world = running(&["m1", "k1"]);
+    let facts = [
+        beat("m1", world.boot_id("m1")),
+        beat("pi", world.boot_id("pi")),
+        Fact::LeaseRenewed { name: "k1".into() },
+    ];
+    for fact in facts {
+        world.run_for(2 * SECOND_MS);
+        let before = world.lab.view(world.now());
+        world.tell(fact.clone());
+        assert!(world.lab.decide(world.now()).is_empty(), "{fact:?}");
+        let after = world.lab.view(world.now());
+        assert!(Arc::ptr_eq(&before, &after), "{fact:?}");
+        let soon = world.now_ms + SECOND_MS;
+        assert!(
+            world.lab.deadline().is_some_and(|at| at <= soon),
+            "{fact:?}"
+        );
+    }
+}
+
+#[test]
+fn a_heartbeat_of_another_boot_is_looked_at_at_once() {
+    let mut world = running(&["m1"]);
+    world.tell(beat("m1", "m1-boot-2".into()));
+    world.settle();
+    let view = world.lab.view(world.now());
+    let seen = view.agents[&AgentId::new("m1")].boot_id.as_deref();
+    assert_eq!(seen, Some("m1-boot-2"));
+}
+
+#[test]
+fn one_that_falls_silent_among_others_is_noticed_in_time() {
+    let mut world = running(&["m1", "m2", "k1"]);
+    for name in ["m1", "k1"] {
+        world.sims.get_mut(name).expect("declared").mute = true;
+    }
+    world.run_for(world.policy.lease_silent_ms + SECOND_MS);
+    for name in ["m1", "k1"] {
+        assert_eq!(phase(&mut world, name), PhaseName::Unknown, "{name}");
+    }
+    assert_eq!(phase(&mut world, "m2"), PhaseName::Running);
+}
