@@ -7,9 +7,10 @@ use crate::config::{HostPower, Settings};
 use crate::host::list_nics;
 use crate::journal_file::JournalFile;
 use crate::result_key;
+use crate::run::link_options;
 use agent_core::Stored;
 use hardware::nic::WakeFlag;
-use proto_link::{LinkEvent, LinkOptions};
+use proto_link::LinkEvent;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -103,10 +104,7 @@ fn journal(settings: &Settings) -> Finding {
 
 /// Logs in under a name of its own, so that the running agent keeps its connection.
 async fn broker(settings: &Settings) -> Finding {
-    let mut options = LinkOptions::new(settings.broker.clone(), format!("{}-check", settings.id));
-    options.username = Some(settings.username.clone());
-    options.password = settings.password.clone();
-    options.ca_pem = settings.ca_pem.clone();
+    let options = link_options(settings, &format!("{}-check", settings.id));
     let (link, mut events) = proto_link::connect(options).map_err(|error| error.to_string())?;
     let finding = match timeout(BROKER, events.recv()).await {
         Ok(Some(LinkEvent::Up { .. } | LinkEvent::Message { .. })) => Ok(format!(
@@ -238,14 +236,22 @@ fn credentials(folder: &Path) -> Finding {
             }
         }
     }
-    Ok(format!(
-        "{}: {}",
-        folder.display(),
-        if users.is_empty() {
+    let authorities: Vec<&str> = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".pem"))
+        .collect();
+    let listed = |names: &[&str]| {
+        if names.is_empty() {
             "none".to_owned()
         } else {
-            users.join(", ")
+            names.join(", ")
         }
+    };
+    Ok(format!(
+        "{}: {}; authorities: {}",
+        folder.display(),
+        listed(&users),
+        listed(&authorities)
     ))
 }
 
@@ -276,6 +282,11 @@ mod tests {
             credentials(folder.path()).is_err_and(|line| line.ends_with("r720.hosts is missing"))
         );
         std::fs::write(folder.path().join("r720.hosts"), "x").expect("a file");
-        assert!(credentials(folder.path()).is_ok_and(|line| line.ends_with(": r720")));
+        assert!(
+            credentials(folder.path())
+                .is_ok_and(|line| line.ends_with(": r720; authorities: none"))
+        );
+        std::fs::write(folder.path().join("lab.pem"), "x").expect("a file");
+        assert!(credentials(folder.path()).is_ok_and(|line| line.ends_with("authorities: lab")));
     }
 }

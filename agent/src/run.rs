@@ -11,10 +11,10 @@ use crate::publications::Publications;
 use crate::shell::{Link, Shell};
 use crate::{result_key, systemd};
 use agent_core::{Agent, Config, Input};
-use proto_link::{LinkEvent, LinkOptions};
+use proto_link::{LinkEvent, LinkOptions, Will};
 use proto_mqtt::key::{COORDINATOR_KID, Signer, TrustedKeys};
 use proto_mqtt::report::{Policy, Status};
-use proto_mqtt::{BootId, Instance, Text};
+use proto_mqtt::{AgentId, BootId, Instance, Text};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,6 +37,9 @@ pub(crate) struct Prepared {
 
 /// Reads and makes the files that the agent cannot do without.
 pub(crate) fn prepare(settings: Settings) -> Result<Prepared, ConfigError> {
+    link_options(&settings, settings.id.as_str())
+        .check()
+        .map_err(ConfigError::Link)?;
     let boot = read_boot(&settings)?;
     let signer =
         result_key::load_or_make(&settings.state_dir).map_err(|source| ConfigError::StateDir {
@@ -104,7 +107,12 @@ pub(crate) async fn run(prepared: Prepared) -> ExitCode {
     let (agent, steps) = Agent::new(config, journal.load(), clock.now());
     let will = Arc::new(Mutex::new(agent.will(0)));
 
-    let (link, events) = match proto_link::connect(link_options(&settings, &will)) {
+    let options = LinkOptions {
+        will: will_of(&settings.id, &will),
+        subscriptions: Publications::subscriptions(&settings.id),
+        ..link_options(&settings, settings.id.as_str())
+    };
+    let (link, events) = match proto_link::connect(options) {
         Ok(connected) => connected,
         Err(error) => return complain(&ConfigError::Link(error), ExitCode::from(64)),
     };
@@ -120,6 +128,7 @@ pub(crate) async fn run(prepared: Prepared) -> ExitCode {
         answers,
         will,
         policy: Policy::default(),
+        announced: None,
         ended: false,
     };
     shell.start(steps);
@@ -144,18 +153,21 @@ pub(crate) async fn run(prepared: Prepared) -> ExitCode {
     code
 }
 
-fn link_options(settings: &Settings, will: &Arc<Mutex<Status>>) -> LinkOptions {
-    let (id, will) = (settings.id.clone(), Arc::clone(will));
-    let mut options = LinkOptions::new(settings.broker.clone(), settings.id.as_str());
+/// The broker and how this agent logs in there.
+pub(crate) fn link_options(settings: &Settings, client_id: &str) -> LinkOptions {
+    let mut options = LinkOptions::new(settings.broker.clone(), client_id);
     options.username = Some(settings.username.clone());
     options.password = settings.password.clone();
     options.ca_pem = settings.ca_pem.clone();
-    options.subscriptions = Publications::subscriptions(&settings.id);
-    options.will = Arc::new(move |conn| {
+    options
+}
+
+fn will_of(id: &AgentId, will: &Arc<Mutex<Status>>) -> Will {
+    let (id, will) = (id.clone(), Arc::clone(will));
+    Arc::new(move |conn| {
         let status = will.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Some(Publications::status(&id, &Status { conn, ..status }))
-    });
-    options
+    })
 }
 
 /// Where inputs come from.
@@ -200,7 +212,7 @@ async fn obey<L: Link>(shell: &mut Shell<L>, mut sources: Sources, health: Durat
             },
             Some(answer) = sources.answered.recv() => shell.feed(answer),
             () = sleep(deadline) => shell.feed(Input::Tick),
-            _ = health.tick() => shell.announce_health(),
+            _ = health.tick() => shell.announce_changes(),
             _ = policy.tick() => shell.look_at_policy(),
             _ = pet.tick() => if watchdog.is_some() { systemd::alive() },
             () = sources.signals.recv() => {
@@ -242,4 +254,40 @@ fn every(period: Duration) -> Interval {
     let mut interval = interval_at(Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error;
+
+    /// What is said of this broker with this authority.
+    fn refusal(broker: &str, ca: &str) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("agent.toml");
+        let text = format!(
+            "id = \"nuc1\"\nbroker = \"{broker}\"\nstate_dir = \"state\"\n\
+             coordinator_key = \"ed25519:iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w\"\n"
+        );
+        std::fs::write(&file, text).expect("a file");
+        std::fs::write(folder.path().join("ca.pem"), ca).expect("a file");
+        let settings = Settings::read(&file).expect("each field alone is right");
+        let error = prepare(settings).err().expect("refused");
+        let source = error.source().map(ToString::to_string);
+        format!("{error}: {}", source.unwrap_or_default())
+    }
+
+    #[test]
+    fn an_authority_that_cannot_be_used_is_refused_before_anything_is_made() {
+        for (broker, told) in [
+            ("mqtts://192.168.1.10", "BEGIN CERTIFICATE"),
+            ("mqtt://192.168.1.10", "without TLS"),
+        ] {
+            let said = refusal(broker, "no certificate");
+            assert!(
+                said.starts_with("ca_file in the configuration") && said.contains(told),
+                "{said}"
+            );
+        }
+    }
 }

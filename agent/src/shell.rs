@@ -9,7 +9,7 @@ use crate::publications::{Publications, RESULT_EXPIRY};
 use agent_core::{Agent, Input, Refusal, Report, Step, Ticket};
 use proto_link::{Delivery, LinkHandle, Message};
 use proto_mqtt::Challenge;
-use proto_mqtt::report::{Policy, Status};
+use proto_mqtt::report::{Inventory, Policy, Status};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +52,8 @@ pub(crate) struct Shell<L> {
     pub(crate) will: Arc<Mutex<Status>>,
     /// What the core was told last of what stands against switching off.
     pub(crate) policy: Policy,
+    /// The inventory that was published last.
+    pub(crate) announced: Option<Inventory>,
     /// Whether the core said that this is the end.
     pub(crate) ended: bool,
 }
@@ -98,12 +100,22 @@ impl<L: Link> Shell<L> {
     }
 
     /// Publishes what the host is made of and how it is.
-    pub(crate) fn announce(&self) {
-        self.publish(self.publications.inventory(&self.host.inventory()));
+    pub(crate) fn announce(&mut self) {
+        self.announced = None;
+        self.announce_changes();
+    }
+
+    /// The same, but what the host is made of only if that has changed since the last time.
+    pub(crate) fn announce_changes(&mut self) {
+        let inventory = self.host.inventory();
+        if self.announced.as_ref() != Some(&inventory) {
+            self.publish(self.publications.inventory(&inventory));
+            self.announced = Some(inventory);
+        }
         self.announce_health();
     }
 
-    pub(crate) fn announce_health(&self) {
+    fn announce_health(&self) {
         let health = self.host.health(self.clock.now().boot_ms / 1000);
         self.publish(self.publications.health(&health));
     }

@@ -158,7 +158,7 @@ impl Drop for Running {
 #[test]
 fn every_unusable_configuration_ends_with_64_and_one_line() {
     // DIR stands for a folder with a good lab, a faulty one and an empty file.
-    const REFUSED: [(&str, &str); 10] = [
+    const REFUSED: [(&str, &str); 13] = [
         ("--frobnicate", "--frobnicate"),
         ("--lab DIR/good --grpc-address localhost", "--grpc-address"),
         ("--lab DIR/good --timing wake_repat=2s", "wake_repat"),
@@ -173,6 +173,18 @@ fn every_unusable_configuration_ends_with_64_and_one_line() {
         (
             "--lab DIR/good --broker mqtts://b --broker-ca-file DIR/nowhere",
             "nowhere",
+        ),
+        (
+            "--lab DIR/good --broker mqtts://b --broker-ca-file DIR/empty",
+            "--broker-ca-file: cannot read the broker's CA certificates",
+        ),
+        (
+            "--lab DIR/good --broker mqtt://b --broker-ca-file DIR/empty",
+            "--broker-ca-file: a CA certificate is set but",
+        ),
+        (
+            "--lab DIR/good --broker http://b",
+            "mqtts://192.168.1.10:8883",
         ),
         ("--broker mqtt://b --kubeconfig DIR/nowhere", "nowhere"),
     ];
@@ -258,6 +270,10 @@ async fn it_serves_the_lab_on_the_ports_it_tells_and_stops_cleanly() {
     assert!(running.port("broker").starts_with("mqtt://127.0.0.1:"));
     let socket = folder.path().join("state/coordinator.sock");
     assert!(socket.exists());
+    let state = page(running.port("admin"), "/state").unwrap();
+    let state: Value = state.split("\r\n\r\n").nth(1).unwrap().parse().unwrap();
+    assert!(state["lab"]["events"].is_array(), "{state}");
+    assert_eq!(state["lab"]["nodes"][0]["metadata"]["name"], "nuc1");
     running.signal(Signal::TERM);
     let status = running.end();
     let log = running.log();

@@ -64,17 +64,17 @@ impl FromStr for MacAddress {
     }
 }
 
-/// Six pairs of hex digits, all separated by `:` or all by `-`.
-pub(crate) fn hex_octets(text: &str) -> Option<[u8; 6]> {
+/// Two or more pairs of hex digits, all separated by `:` or all by `-`.
+pub(crate) fn hex_octets<const PAIRS: usize>(text: &str) -> Option<[u8; PAIRS]> {
     let bytes = text.as_bytes();
-    if bytes.len() != 17 {
+    if bytes.len() != 3 * PAIRS - 1 {
         return None;
     }
     let separator = bytes[2];
     if separator != b':' && separator != b'-' {
         return None;
     }
-    let mut octets = [0; 6];
+    let mut octets = [0; PAIRS];
     for (index, group) in bytes.chunks(3).enumerate() {
         let high = hex_digit(group[0])?;
         let low = hex_digit(group[1])?;

@@ -222,6 +222,8 @@ impl Agent {
         let mut running = self.result_of(&task.body, ResultState::Running, turn.now);
         running.out = outcome.map(Outcome::Host);
         self.remember(&task.body, running.clone());
+        // Retained before the host goes down: a coordinator that is away now must still learn that it did so on purpose.
+        self.publish_last(turn);
         let ticket = self.publish_tracked(Report::Result(running), turn);
         self.keep(
             task,

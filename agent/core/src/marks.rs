@@ -3,6 +3,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use proto_mqtt::report::MAX_MARKS;
 use proto_mqtt::{AgentId, Token, Ulid};
 
 /// More targets than any relay serves; beyond it the lowest mark is forgotten, and challenges still protect its target.
@@ -23,6 +24,7 @@ pub struct Mark {
 pub(crate) struct Marks {
     by_target: BTreeMap<AgentId, (Token, Ulid)>,
     floor: Token,
+    changes: u64,
 }
 
 impl Marks {
@@ -43,6 +45,7 @@ impl Marks {
     }
 
     pub(crate) fn raise(&mut self, target: &AgentId, token: Token, id: Ulid) {
+        self.changes += 1;
         if self.by_target.len() == MAX_TARGETS && !self.by_target.contains_key(target) {
             let lowest = self.by_target.iter().min_by_key(|(_, (token, _))| *token);
             if let Some(lowest) = lowest.map(|(target, _)| target.clone()) {
@@ -54,6 +57,7 @@ impl Marks {
 
     /// Refuses every earlier leader from now on, for all targets.
     pub(crate) fn bar(&mut self, token: Token) {
+        self.changes += 1;
         self.floor = self.floor.max(Token {
             epoch: token.epoch,
             seq: 0,
@@ -71,6 +75,7 @@ impl Marks {
 
     /// Takes back a raise that did not reach the journal.
     pub(crate) fn put_back(&mut self, target: &AgentId, before: Option<Mark>) {
+        self.changes += 1;
         match before {
             Some(mark) => self.by_target.insert(mark.target, (mark.token, mark.id)),
             None => self.by_target.remove(target),
@@ -83,6 +88,26 @@ impl Marks {
             .values()
             .map(|(token, _)| *token)
             .fold(self.floor, Token::max)
+    }
+
+    /// How often anything changed: whoever remembers the number knows whether what was told still holds.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// What a new leader has to exceed, for each target; the lowest give way where there are too many to tell.
+    pub(crate) fn told(&self) -> BTreeMap<AgentId, Token> {
+        let mut marks: Vec<(&AgentId, Token)> = self
+            .by_target
+            .iter()
+            .map(|(target, (token, _))| (target, self.floor.max(*token)))
+            .collect();
+        marks.sort_by_key(|(_, token)| core::cmp::Reverse(*token));
+        marks.truncate(MAX_MARKS);
+        marks
+            .into_iter()
+            .map(|(target, token)| (target.clone(), token))
+            .collect()
     }
 
     /// The marks of these targets, to be stored.
@@ -154,6 +179,21 @@ mod tests {
             );
         }
         assert_eq!(marks.by_target.len(), MAX_TARGETS);
-        assert_eq!(marks.highest(), token(1, 2 * MAX_TARGETS as u64 - 1));
+        let highest = token(1, 2 * MAX_TARGETS as u64 - 1);
+        assert_eq!(marks.highest(), highest);
+        let told = marks.told();
+        assert_eq!(told.len(), MAX_MARKS);
+        assert_eq!(told.values().max(), Some(&highest));
+        let lowest = token(1, (2 * MAX_TARGETS - MAX_MARKS) as u64);
+        assert_eq!(told.values().min(), Some(&lowest), "the highest are told");
+    }
+
+    #[test]
+    fn what_is_told_counts_the_barrier() {
+        let a: AgentId = "a".parse().expect("a name");
+        let mut marks = Marks::default();
+        marks.raise(&a, token(1, 5), id(5));
+        marks.bar(token(3, 7));
+        assert_eq!(marks.told(), [(a, token(3, 0))].into());
     }
 }

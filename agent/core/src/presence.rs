@@ -26,6 +26,8 @@ pub(crate) struct Presence {
     next_beat_ms: u64,
     last_republish_ms: Option<u64>,
     last_unproved_ms: Option<u64>,
+    /// The state of the high-water marks that the last status told.
+    told_marks: u64,
     farewell: Option<Farewell>,
 }
 
@@ -102,6 +104,10 @@ impl Agent {
             }
         } else if self.presence.connected && self.presence.next_beat_ms <= turn.now.boot_ms {
             self.presence.next_beat_ms = turn.now.boot_ms + self.config.heartbeat_ms;
+            // Not at once: a status for each order would double the messages.
+            if self.presence.told_marks != self.marks.changes() {
+                self.publish_status(StatusReason::Update, turn);
+            }
             turn.steps.push(Step::Beat);
         }
     }
@@ -150,8 +156,9 @@ impl Agent {
         self.publish_status(StatusReason::Update, turn);
     }
 
-    pub(crate) fn publish_status(&self, reason: StatusReason, turn: &mut Turn) {
+    pub(crate) fn publish_status(&mut self, reason: StatusReason, turn: &mut Turn) {
         if self.presence.connected {
+            self.presence.told_marks = self.marks.changes();
             self.publish(Report::Status(self.status(reason)), turn);
         }
     }
@@ -202,6 +209,7 @@ impl Agent {
             hwm: self.marks.highest(),
             op: self.status_op(),
             policy: self.policy,
+            marks: self.marks.told(),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use proto_mqtt::report::{MAX_LAST_RESULTS, ResultBody};
+use proto_mqtt::report::{MAX_LAST_RESULTS, ResultBody, ResultState};
 use proto_mqtt::{AgentId, CommandBody, Ulid, Verb};
 
 const KEPT: usize = 64;
@@ -47,13 +47,13 @@ impl Replies {
         self.0.push_back((identity, result));
     }
 
-    /// The newest ends, oldest first.
+    /// The newest ends, oldest first. An order that takes this host down has none before the next boot, so that it runs counts.
     pub(crate) fn last(&self) -> Vec<ResultBody> {
-        let ends = self
-            .0
-            .iter()
-            .map(|(_, result)| result)
-            .filter(|result| result.state.is_final());
+        let told = |(identity, result): &&(Identity, ResultBody)| {
+            let goes_down = matches!(identity.verb, Verb::PowerOff | Verb::PowerReboot);
+            result.state.is_final() || (goes_down && result.state == ResultState::Running)
+        };
+        let ends = self.0.iter().filter(told).map(|(_, result)| result);
         let mut last: Vec<ResultBody> = ends.rev().take(MAX_LAST_RESULTS).cloned().collect();
         last.reverse();
         last

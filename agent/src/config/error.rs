@@ -1,5 +1,6 @@
 //! What can be wrong with the configuration: always one line with file, field, value and what would be right.
 
+use proto_link::LinkConfigFault;
 use std::io;
 use thiserror::Error;
 
@@ -50,7 +51,23 @@ pub(crate) enum ConfigError {
         #[source]
         source: io::Error,
     },
-    /// The link cannot be built from the settings.
-    #[error("broker, username, password_file or ca_file do not fit together")]
-    Link(#[source] proto_link::LinkConfigFault),
+    /// No link to the broker can be built from the settings.
+    #[error("{} in the configuration cannot be used", link_field(.0))]
+    Link(#[source] LinkConfigFault),
+}
+
+/// The field that such a fault comes from; what the agent itself chooses is sound.
+fn link_field(fault: &LinkConfigFault) -> &'static str {
+    match fault {
+        LinkConfigFault::CaPem(_) | LinkConfigFault::CaWithoutTls => "ca_file",
+        LinkConfigFault::PasswordWithoutUser => "password_file",
+        LinkConfigFault::ClientId
+        | LinkConfigFault::KeepAlive(_)
+        | LinkConfigFault::MaxPacket(_)
+        | LinkConfigFault::Reconnect
+        | LinkConfigFault::Filter(_)
+        | LinkConfigFault::NoSystemRoots(_)
+        | LinkConfigFault::ServerName(_)
+        | LinkConfigFault::Tls(_) => "broker",
+    }
 }

@@ -1,6 +1,7 @@
 //! What the host is made of, from the kernel's files and the network cards.
 //! Holds: serial numbers, UUID and the gateway's address leave the host only as digests.
 
+use super::redfish;
 use crate::config::{Paths, Relay};
 use hardware::nic::{self, Nics};
 use proto_mqtt::key::PublicKey;
@@ -36,6 +37,7 @@ pub(super) fn inventory(
         segments: relay.map(segments).unwrap_or_default(),
         l2: gateway(&text("/proc/net/route"), &text("/proc/net/arp"))
             .map(|mac| digest("gateway", &mac)),
+        credentials: relay.and_then(|relay| redfish::held(&relay.credentials)),
         key,
     }
 }
@@ -84,7 +86,6 @@ fn card(card: &nic::Nic) -> Nic {
         mac: Mac(card.mac.octets()),
         wol: flag(&card.wake),
         up: card.up,
-        ip: Vec::new(),
     }
 }
 

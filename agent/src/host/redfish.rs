@@ -1,14 +1,16 @@
 //! Machines behind BMCs, as a relay reaches them.
 //! In: an order with an address and the *name* of credentials. Out: what the BMC says.
-//! Holds: user, password and hosts are files of the relay, read anew for each order; they go only to those hosts.
+//! Holds: user, password, hosts and authorities are files of the relay, read anew for each order; the first two go only
+//! to those hosts.
 
 use super::fault;
 use agent_core::{DriverFault, Job};
 use hardware::redfish::{BmcOptions, Bmcs, Credentials, Machine, Trust};
 use hardware::{Applied, PowerSwitch, Sensor, Step};
 use proto_mqtt::order::{BmcOrder, OffMode};
-use proto_mqtt::report::{BmcOutcome, Code};
+use proto_mqtt::report::{BmcOutcome, Code, MAX_CREDENTIALS};
 use proto_mqtt::{Order, Power, Text};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The BMCs that this relay speaks to.
@@ -118,7 +120,7 @@ fn trust(folder: &Path, order: &BmcOrder) -> Result<Trust, DriverFault> {
         return Ok(Trust::Fingerprint(vec![fingerprint]));
     }
     match &order.ca {
-        Some(ca) => Ok(Trust::Ca(secret(folder, ca.as_str(), "ca")?)),
+        Some(ca) => Ok(Trust::Ca(secret(folder, ca.as_str(), "pem")?)),
         None => Ok(Trust::System),
     }
 }
@@ -139,9 +141,37 @@ fn credentials(folder: &Path, name: &str) -> Result<Credentials, DriverFault> {
         .map_err(|error| config_fault(&error))
 }
 
-/// The content of `<name>.<kind>`; a name that would leave the folder is no name.
+/// The names of which user, password and hosts are all there, as the inventory tells them; `None` if that cannot be said.
+pub(super) fn held(folder: &Path) -> Option<Vec<Text<63>>> {
+    let files = match std::fs::read_dir(folder) {
+        Ok(entries) => entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
+        Err(_) => return None,
+    };
+    let whole = |name: &&str| {
+        let has = |kind: &str| files.contains(&format!("{name}.{kind}"));
+        is_name(name) && name.len() <= 63 && has("password") && has("hosts")
+    };
+    let names: Vec<Text<63>> = files
+        .iter()
+        .filter_map(|file| file.strip_suffix(".username"))
+        .filter(whole)
+        .map(Text::from)
+        .collect();
+    (names.len() <= MAX_CREDENTIALS).then_some(names)
+}
+
+/// A name that would leave the folder is none.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains('/')
+}
+
+/// The content of `<name>.<kind>`.
 fn secret(folder: &Path, name: &str, kind: &str) -> Result<Vec<u8>, DriverFault> {
-    if name.is_empty() || name.starts_with('.') || name.contains('/') {
+    if !is_name(name) {
         return Err(failed(
             Code::ExecFailed,
             &format!("{name:?} is no name of credentials"),

@@ -61,7 +61,7 @@ impl Link for ScriptedLink {
 struct ScriptedHost {
     record: Record,
     maintenance: AtomicBool,
-    inventory: Inventory,
+    inventory: Mutex<Inventory>,
 }
 
 impl Host for ScriptedHost {
@@ -96,7 +96,7 @@ impl Host for ScriptedHost {
     }
 
     fn inventory(&self) -> Inventory {
-        self.inventory.clone()
+        self.inventory.lock().expect("no panic holds it").clone()
     }
 
     fn health(&self, up_s: u64) -> Health {
@@ -153,6 +153,7 @@ fn inventory(key: PublicKey) -> Inventory {
         caps: vec![],
         segments: vec![],
         l2: None,
+        credentials: None,
         key,
     }
 }
@@ -182,7 +183,7 @@ impl Rig {
         let host = Arc::new(ScriptedHost {
             record: Arc::clone(&record),
             maintenance: AtomicBool::new(false),
-            inventory: inventory(key),
+            inventory: Mutex::new(inventory(key)),
         });
         let journal = JournalFile::new(state.path());
         let (agent, steps) = Agent::new(config(), journal.load(), Clock::default().now());
@@ -201,6 +202,7 @@ impl Rig {
             answers,
             will,
             policy: Policy::default(),
+            announced: None,
             ended: false,
         };
         shell.start(steps);
@@ -316,6 +318,20 @@ fn wake() -> Order {
         repeat: 3,
         spacing_ms: 0,
     })
+}
+
+#[tokio::test]
+async fn an_inventory_is_published_on_each_connection_and_when_it_has_changed() {
+    let mut rig = Rig::new(Delivery::Delivered);
+    rig.shell.announce_changes();
+    assert_eq!(rig.on(AgentTopic::Inventory).len(), 1);
+    let mut changed = rig.host.inventory();
+    changed.credentials = Some(vec![Text::from("r720")]);
+    *rig.host.inventory.lock().expect("no panic holds it") = changed.clone();
+    rig.shell.announce_changes();
+    rig.shell.feed(Input::Connected { conn: 2 });
+    let told = rig.on(AgentTopic::Inventory);
+    assert_eq!(told[1..], [changed.encode(), changed.encode()]);
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ pub struct NodeSpec {
     pub node_name: Option<String>,
     /// Id of the agent on it. Unset: the name of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::AGENT_ID)]
     pub agent: Option<String>,
     /// Who may change its power: Auto (the group), AlwaysOn, AlwaysOff, or Unmanaged (nobody).
@@ -217,7 +217,7 @@ pub struct WakeOnLan {
     pub segment: String,
     /// UDP ports the packets go to.
     #[serde(default = "default_ports")]
-    #[schemars(length(min = 1, max = 8), inner(range(min = 1, max = 65535)))]
+    #[schemars(length(min = 1, max = 4), inner(range(min = 1, max = 65535)))]
     #[x_kube(validation = rules::PORTS_ONCE)]
     pub ports: Vec<u16>,
     /// IPv4 address the packets go to, instead of the relay's own broadcast addresses.
@@ -248,7 +248,7 @@ fn default_ports() -> Vec<u16> {
 #[x_kube(validation = rules::ONE_TRUST)]
 pub struct Redfish {
     /// Address of the BMC, https://host or https://host:port (http only to this host itself).
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = rules::ADDRESS)]
     pub address: String,
     /// Name of the credentials on the relay; r720 stands for r720.username, r720.password and r720.hosts.
@@ -264,9 +264,9 @@ pub struct Redfish {
     #[schemars(length(max = 102))]
     #[x_kube(validation = rules::FINGERPRINT)]
     pub fingerprint: Option<String>,
-    /// CA certificate in PEM, trusted instead of the system's roots.
+    /// Name of a CA on the relay, trusted instead of the system's roots; lab stands for lab.pem beside the credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16384))]
+    #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::CA)]
     pub ca: Option<String>,
 }

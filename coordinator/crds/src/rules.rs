@@ -186,7 +186,7 @@ pub(crate) const ADDRESS: Law = law(
     "redfish.address must be https:// with a host and perhaps a port, like https://10.0.9.20 (http:// only to this host itself)",
 );
 pub(crate) const CREDENTIALS: Law = law(
-    "self.matches('^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$')",
+    RELAY_FILE,
     "redfish.credentials must be the name of credentials on the relay, letters, digits, dashes and underscores, like r720; passwords do not belong here",
 );
 pub(crate) const FINGERPRINT: Law = law(
@@ -194,9 +194,12 @@ pub(crate) const FINGERPRINT: Law = law(
     "redfish.fingerprint must be sha256: and 64 hexadecimal digits, as `openssl x509 -noout -fingerprint -sha256` prints them",
 );
 pub(crate) const CA: Law = law(
-    "self.startsWith('-----BEGIN CERTIFICATE-----')",
-    "redfish.ca must be a certificate in PEM that starts with -----BEGIN CERTIFICATE-----",
+    RELAY_FILE,
+    "redfish.ca must be the name of a CA on the relay, letters, digits, dashes and underscores, like lab for lab.pem; the certificate itself does not belong here",
 );
+
+/// The form of names that become file names on the relay.
+const RELAY_FILE: &str = "self.matches('^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$')";
 
 /// The form of object names (RFC 1123 subdomain).
 const SUBDOMAIN: &str =

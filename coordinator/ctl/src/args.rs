@@ -13,8 +13,8 @@ use coordinator_crds::duration;
     name = "homelabctl",
     version,
     about = "Look at the machines of a homelab and override them by hand",
-    after_help = "The coordinator is looked for in this order: --kubeconfig; --socket or HOMELAB_SOCKET; \
-                  KUBECONFIG, ~/.kube/config or the pod's own cluster; the local sockets in their usual places."
+    after_help = "The coordinator is looked for in this order: --socket, --kubeconfig or --context; HOMELAB_SOCKET; a local \
+                  socket in its usual place that answers; KUBECONFIG, ~/.kube/config or the pod's own cluster."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -44,7 +44,12 @@ pub(crate) struct PlaceFlags {
     )]
     pub(crate) system_namespace: String,
     /// Local socket of a coordinator that runs without Kubernetes
-    #[arg(long, global = true, env = "HOMELAB_SOCKET", value_name = "PATH")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        conflicts_with_all = ["kubeconfig", "context"]
+    )]
     pub(crate) socket: Option<PathBuf>,
 }
 

@@ -10,7 +10,7 @@ pub(crate) enum CtlFault {
     Usage(String),
     /// No coordinator was found anywhere.
     #[error(
-        "no coordinator found: tried KUBECONFIG, ~/.kube/config and the sockets {tried}; name one with --kubeconfig or --socket"
+        "no coordinator found: tried the sockets {tried}, KUBECONFIG and ~/.kube/config; name one with --kubeconfig or --socket"
     )]
     NotFound {
         /// The sockets that were tried.

@@ -2,7 +2,7 @@
 //!
 //! In: flags and the environment. Out: one of the two.
 
-use std::{env, path::PathBuf};
+use std::{env, os::unix::net::UnixStream, path::PathBuf};
 
 use coordinator_crds::node_status::Ask;
 
@@ -26,19 +26,14 @@ pub(crate) enum Source {
 impl Source {
     /// Finds it.
     pub(crate) async fn find(flags: PlaceFlags) -> Result<Self, CtlFault> {
-        let sockets = usual_sockets(|name| env::var_os(name).map(PathBuf::from));
-        if let (None, Some(path)) = (&flags.kubeconfig, &flags.socket) {
-            return Ok(Self::Local(Local::new(path)));
-        }
-        let there = sockets.iter().find(|path| path.exists());
-        if flags.kubeconfig.is_some() || flags.context.is_some() || cluster_is_configured() {
-            let cluster = Cluster::connect(flags, there.cloned()).await?;
-            return Ok(Self::Cluster(Box::new(cluster)));
-        }
-        match there {
-            Some(path) => Ok(Self::Local(Local::new(path))),
-            None => Err(CtlFault::NotFound {
-                tried: sockets
+        match choose(&flags, &Surroundings::of_process()) {
+            Choice::Local(path) => Ok(Self::Local(Local::new(&path))),
+            Choice::Cluster { beside } => {
+                let cluster = Cluster::connect(flags, beside).await?;
+                Ok(Self::Cluster(Box::new(cluster)))
+            }
+            Choice::Nothing { tried } => Err(CtlFault::NotFound {
+                tried: tried
                     .iter()
                     .map(|path| path.display().to_string())
                     .collect::<Vec<_>>()
@@ -72,6 +67,66 @@ impl Source {
     }
 }
 
+/// What there is to choose from besides the flags.
+struct Surroundings {
+    /// Value of `HOMELAB_SOCKET`.
+    named: Option<PathBuf>,
+    /// Where coordinators put their sockets by default.
+    usual: Vec<PathBuf>,
+    /// Whether a cluster is configured.
+    cluster: bool,
+}
+
+impl Surroundings {
+    fn of_process() -> Self {
+        let env = |name: &str| env::var_os(name).map(PathBuf::from);
+        Self {
+            named: env("HOMELAB_SOCKET").filter(|path| !path.as_os_str().is_empty()),
+            usual: usual_sockets(env),
+            cluster: cluster_is_configured(),
+        }
+    }
+}
+
+/// Where to go.
+#[derive(Debug, PartialEq, Eq)]
+enum Choice {
+    Local(PathBuf),
+    Cluster {
+        /// A local socket that is there too.
+        beside: Option<PathBuf>,
+    },
+    Nothing {
+        tried: Vec<PathBuf>,
+    },
+}
+
+/// A flag is a wish, a coordinator on this host is near; a kubeconfig lies about on many hosts for other reasons.
+fn choose(flags: &PlaceFlags, around: &Surroundings) -> Choice {
+    if let Some(path) = &flags.socket {
+        return Choice::Local(path.clone());
+    }
+    let there = || around.usual.iter().find(|path| path.exists()).cloned();
+    if flags.kubeconfig.is_some() || flags.context.is_some() {
+        return Choice::Cluster { beside: there() };
+    }
+    if let Some(path) = &around.named {
+        return Choice::Local(path.clone());
+    }
+    let answers = |path: &&PathBuf| UnixStream::connect(path).is_ok();
+    if let Some(path) = around.usual.iter().find(answers) {
+        return Choice::Local(path.clone());
+    }
+    match there() {
+        beside if around.cluster => Choice::Cluster { beside },
+        // Asking there tells why nobody answers.
+        Some(path) => Choice::Local(path),
+        None => Choice::Nothing {
+            tried: around.usual.clone(),
+        },
+    }
+}
+
 /// Where a coordinator puts its socket by default: in the user's state folder, or in the system's.
 fn usual_sockets(env: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
     let given = |name: &str| env(name).filter(|path| !path.as_os_str().is_empty());
@@ -91,7 +146,85 @@ fn cluster_is_configured() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use clap::Parser as _;
+
     use super::*;
+    use crate::args::Cli;
+
+    #[test]
+    fn a_flag_comes_first_then_the_environment_then_who_answers_here_then_the_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        let (live, stale) = (dir.path().join("live"), dir.path().join("stale"));
+        let _listener = UnixListener::bind(&live).unwrap();
+        drop(UnixListener::bind(&stale).unwrap());
+        let (wished, named) = (PathBuf::from("/wished"), PathBuf::from("/named"));
+        let gone = dir.path().join("gone");
+        let flags = |socket: bool, kubeconfig: bool, context: bool| PlaceFlags {
+            socket: socket.then(|| wished.clone()),
+            kubeconfig: kubeconfig.then(|| PathBuf::from("k")),
+            context: context.then(|| "c".to_owned()),
+            ..PlaceFlags::default()
+        };
+        let around = |name: bool, usual: &[&PathBuf], cluster: bool| Surroundings {
+            named: name.then(|| named.clone()),
+            usual: usual.iter().map(|path| (*path).clone()).collect(),
+            cluster,
+        };
+        let local = |path: &PathBuf| Choice::Local(path.clone());
+        let cluster = |beside: Option<&PathBuf>| Choice::Cluster {
+            beside: beside.cloned(),
+        };
+        let none = || flags(false, false, false);
+        for (case, flags, around, choice) in [
+            (
+                1,
+                flags(true, false, false),
+                around(true, &[&live], true),
+                local(&wished),
+            ),
+            (
+                2,
+                flags(false, true, false),
+                around(true, &[&live], true),
+                cluster(Some(&live)),
+            ),
+            (
+                3,
+                flags(false, false, true),
+                around(true, &[], false),
+                cluster(None),
+            ),
+            (4, none(), around(true, &[&live], true), local(&named)),
+            (
+                5,
+                none(),
+                around(false, &[&gone, &live], true),
+                local(&live),
+            ),
+            (
+                6,
+                none(),
+                around(false, &[&stale, &live], true),
+                local(&live),
+            ),
+            (
+                7,
+                none(),
+                around(false, &[&stale], true),
+                cluster(Some(&stale)),
+            ),
+            (8, none(), around(false, &[&stale], false), local(&stale)),
+            (9, none(), around(false, &[&gone], true), cluster(None)),
+        ] {
+            assert_eq!(choose(&flags, &around), choice, "case {case}");
+        }
+        let both = ["homelabctl", "status", "--socket", "s", "--kubeconfig", "k"];
+        assert!(Cli::try_parse_from(both).is_err(), "one place at a time");
+        let nothing = choose(&none(), &around(false, &[&gone], false));
+        assert_eq!(nothing, Choice::Nothing { tried: vec![gone] });
+    }
 
     #[test]
     fn sockets_are_looked_for_where_coordinators_put_them() {

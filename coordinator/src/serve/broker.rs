@@ -7,11 +7,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proto_link::{Backoff, BrokerUrl, LinkOptions};
+use proto_link::{Backoff, BrokerUrl, LinkConfigFault, LinkOptions};
 use thiserror::Error;
 
 use super::RunFault;
 use crate::args::BrokerSettings;
+use crate::inputs::reports;
 
 /// The coordinator is one, and everybody waits for it: it tries faster than agents do.
 const RECONNECT: Backoff = Backoff {
@@ -38,6 +39,12 @@ enum FileFault {
     EmptyPassword(PathBuf),
     #[error("--broker-password-file needs a user in --broker, as in mqtts://coordinator@host:8883")]
     PasswordWithoutUser,
+    #[error("{flag}")]
+    Link {
+        flag: &'static str,
+        #[source]
+        source: LinkConfigFault,
+    },
     #[cfg(not(feature = "embedded-broker"))]
     #[error("--embedded-broker {0}: this build has no embedded broker; name one with --broker")]
     NotBuiltIn(SocketAddr),
@@ -73,6 +80,9 @@ impl Broker {
             }
         };
         options.reconnect = RECONNECT;
+        reports::options(options.clone(), "")
+            .check()
+            .map_err(|fault| RunFault::configuration(unusable(fault)))?;
         Ok(Self { options })
     }
 
@@ -112,6 +122,23 @@ async fn embedded(address: SocketAddr) -> Result<LinkOptions, RunFault> {
 #[cfg(not(feature = "embedded-broker"))]
 async fn embedded(address: SocketAddr) -> Result<LinkOptions, RunFault> {
     Err(RunFault::configuration(FileFault::NotBuiltIn(address)))
+}
+
+/// The fault with the flag that it came by.
+fn unusable(source: LinkConfigFault) -> FileFault {
+    let flag = match source {
+        LinkConfigFault::CaPem(_) | LinkConfigFault::CaWithoutTls => "--broker-ca-file",
+        LinkConfigFault::PasswordWithoutUser => "--broker-password-file",
+        LinkConfigFault::ClientId
+        | LinkConfigFault::KeepAlive(_)
+        | LinkConfigFault::MaxPacket(_)
+        | LinkConfigFault::Reconnect
+        | LinkConfigFault::Filter(_)
+        | LinkConfigFault::NoSystemRoots(_)
+        | LinkConfigFault::ServerName(_)
+        | LinkConfigFault::Tls(_) => "--broker",
+    };
+    FileFault::Link { flag, source }
 }
 
 /// The first line of the file: editors end it with a newline that is no part of the password.

@@ -29,7 +29,7 @@ pub struct SecureOn(Vec<u8>);
 /// A text is no SecureOn password. It does not repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "a SecureOn password is six pairs of hex digits as in a MAC address, or four numbers as in an IPv4 address"
+    "a SecureOn password is six or four pairs of hex digits as in a MAC address, or four numbers as in an IPv4 address"
 )]
 pub struct SecureOnFault;
 
@@ -37,7 +37,10 @@ impl FromStr for SecureOn {
     type Err = SecureOnFault;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(octets) = hex_octets(text) {
+        if let Some(octets) = hex_octets::<6>(text) {
+            return Ok(Self(octets.to_vec()));
+        }
+        if let Some(octets) = hex_octets::<4>(text) {
             return Ok(Self(octets.to_vec()));
         }
         let four: Ipv4Addr = text.parse().map_err(|_| SecureOnFault)?;

@@ -75,6 +75,10 @@ fn a_password_of_another_length_is_refused_and_none_is_shown() {
     ] {
         assert_eq!(text.parse::<SecureOn>(), Err(SecureOnFault), "{text:?}");
     }
+    for four in ["01:02:03:04", "01-02-03-04", "1.2.3.4"] {
+        assert_eq!(four.parse(), "1.2.3.4".parse::<SecureOn>(), "{four}");
+        assert!(four.parse::<SecureOn>().is_ok(), "{four}");
+    }
     let password: SecureOn = "11:22:33:44:55:66".parse().expect("six bytes");
     assert_eq!(format!("{password:?}"), "SecureOn(6 bytes, redacted)");
 }

@@ -15,16 +15,12 @@ use crate::fault::{LinkConfigFault, LinkFault};
 use crate::handle::{Delivery, LinkEvent};
 use crate::options::LinkOptions;
 use crate::outbox::{Outbox, Parcel};
-use crate::tls::{TlsSettings, settings};
+use crate::tls::TlsSettings;
 
 /// A broker that accepts us but does not answer SUBSCRIBE is a broken one.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a close waits for acknowledgements, and then again for the broker to hang up.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// What rumqttc accepts (it panics below 5 s) and the protocol can say.
-const KEEP_ALIVE_S: std::ops::RangeInclusive<u64> = 5..=65_535;
-/// CONNACK and the packets around a payload need this much.
-const MIN_MAX_PACKET: u32 = 256;
 /// Far enough away to mean "no deadline".
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -71,12 +67,7 @@ impl Driver {
         requests: mpsc::Receiver<Request>,
         events: mpsc::Sender<LinkEvent>,
     ) -> Result<Self, LinkConfigFault> {
-        validate(&options)?;
-        let tls = if options.url.is_tls() {
-            Some(settings(&options.url, options.ca_pem.as_deref())?)
-        } else {
-            None
-        };
+        let tls = options.checked()?;
         Ok(Self {
             options,
             tls,
@@ -344,31 +335,4 @@ impl Driver {
         let expiry = self.outbox.next_expiry().unwrap_or(never);
         self.subscribe_deadline.unwrap_or(never).min(expiry)
     }
-}
-
-fn validate(options: &LinkOptions) -> Result<(), LinkConfigFault> {
-    if options.client_id.is_empty() {
-        return Err(LinkConfigFault::ClientId);
-    }
-    if options.password.is_some() && options.username.is_none() {
-        return Err(LinkConfigFault::PasswordWithoutUser);
-    }
-    if !(KEEP_ALIVE_S.contains(&options.keep_alive.as_secs())) {
-        return Err(LinkConfigFault::KeepAlive(options.keep_alive));
-    }
-    if options.max_packet < MIN_MAX_PACKET {
-        return Err(LinkConfigFault::MaxPacket(options.max_packet));
-    }
-    if options.reconnect.min.is_zero() || options.reconnect.min > options.reconnect.max {
-        return Err(LinkConfigFault::Reconnect);
-    }
-    if options.ca_pem.is_some() && !options.url.is_tls() {
-        return Err(LinkConfigFault::CaWithoutTls);
-    }
-    for subscription in &options.subscriptions {
-        if !rumqttc::valid_filter(&subscription.filter) {
-            return Err(LinkConfigFault::Filter(subscription.filter.clone()));
-        }
-    }
-    Ok(())
 }

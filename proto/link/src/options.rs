@@ -8,7 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::backoff::Backoff;
+use crate::fault::LinkConfigFault;
+use crate::tls::{TlsSettings, settings};
 use crate::url::BrokerUrl;
+
+/// What rumqttc accepts (it panics below 5 s) and the protocol can say.
+const KEEP_ALIVE_S: std::ops::RangeInclusive<u64> = 5..=65_535;
+/// CONNACK and the packets around a payload need this much.
+const MIN_MAX_PACKET: u32 = 256;
 
 /// Builds the last will of a connection from the connection's number, the one [`LinkEvent::Up`](crate::LinkEvent::Up)
 /// will carry if it succeeds; `None` = no will. A message's expiry becomes the will's expiry.
@@ -56,6 +63,45 @@ impl LinkOptions {
             max_packet: 8192,
             reconnect: Backoff::default(),
         }
+    }
+
+    /// Whether a link can be built from these options; reads the system's authorities, connects to nothing.
+    ///
+    /// # Errors
+    /// The same as from [`connect`](crate::connect).
+    pub fn check(&self) -> Result<(), LinkConfigFault> {
+        self.checked().map(drop)
+    }
+
+    /// What a link needs to speak TLS, if it does.
+    pub(crate) fn checked(&self) -> Result<Option<TlsSettings>, LinkConfigFault> {
+        if self.client_id.is_empty() {
+            return Err(LinkConfigFault::ClientId);
+        }
+        if self.password.is_some() && self.username.is_none() {
+            return Err(LinkConfigFault::PasswordWithoutUser);
+        }
+        if !(KEEP_ALIVE_S.contains(&self.keep_alive.as_secs())) {
+            return Err(LinkConfigFault::KeepAlive(self.keep_alive));
+        }
+        if self.max_packet < MIN_MAX_PACKET {
+            return Err(LinkConfigFault::MaxPacket(self.max_packet));
+        }
+        if self.reconnect.min.is_zero() || self.reconnect.min > self.reconnect.max {
+            return Err(LinkConfigFault::Reconnect);
+        }
+        if self.ca_pem.is_some() && !self.url.is_tls() {
+            return Err(LinkConfigFault::CaWithoutTls);
+        }
+        for subscription in &self.subscriptions {
+            if !rumqttc::valid_filter(&subscription.filter) {
+                return Err(LinkConfigFault::Filter(subscription.filter.clone()));
+            }
+        }
+        if !self.url.is_tls() {
+            return Ok(None);
+        }
+        settings(&self.url, self.ca_pem.as_deref()).map(Some)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::ulid::Ulid;
 use crate::wire_enum::wire_enum;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -97,8 +98,8 @@ pub enum Order {
     },
 }
 
-/// A magic packet train.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A magic packet train. Shown without its SecureOn password, which has no place in a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WakeOrder {
     /// Whom to wake.
     pub mac: Mac,
@@ -109,7 +110,7 @@ pub struct WakeOrder {
     /// The only destination, instead of the interface's and the limited broadcast.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broadcast: Option<Ipv4Addr>,
-    /// The SecureOn password, as six hex pairs or a dotted quad.
+    /// The SecureOn password, as six or four hex pairs or a dotted quad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secureon: Option<Text<17>>,
     /// Packets for each port and destination, 1 to [`MAX_REPEAT`].
@@ -131,9 +132,23 @@ pub struct BmcOrder {
     /// `sha256:` and the hex digest of the BMC's certificate; system roots if this and `ca` are absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Text<255>>,
-    /// The name of a CA that the relay holds.
+    /// The name of a CA that the relay holds, beside the credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<Text<253>>,
+}
+
+impl fmt::Debug for WakeOrder {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("WakeOrder")
+            .field("mac", &self.mac)
+            .field("segment", &self.segment)
+            .field("ports", &self.ports)
+            .field("broadcast", &self.broadcast)
+            .field("secureon", &self.secureon.as_ref().map(|_| "…"))
+            .field("repeat", &self.repeat)
+            .field("spacing_ms", &self.spacing_ms)
+            .finish()
+    }
 }
 
 wire_enum! {

@@ -8,10 +8,10 @@ mod presence;
 mod result;
 
 pub use health::{Disk, Health, TargetSight};
-pub use inventory::{Hardware, Inventory, Nic, Segment, WakeFlag};
+pub use inventory::{Hardware, Inventory, MAX_CREDENTIALS, Nic, Segment, WakeFlag};
 pub use presence::{
-    AgentState, CoordinatorState, CoordinatorStatus, Heartbeat, HeartbeatState, Policy, Status,
-    StatusReason,
+    AgentState, CoordinatorState, CoordinatorStatus, Heartbeat, HeartbeatState, MAX_MARKS, Policy,
+    Status, StatusReason,
 };
 pub use result::{
     BmcOutcome, Code, HostNic, HostOutcome, LastResults, MAX_LAST_RESULTS, Outcome, ResultBody,

@@ -6,10 +6,10 @@
 mod samples;
 
 use proto_mqtt::report::{
-    CoordinatorStatus, Health, Heartbeat, HeartbeatState, Inventory, LastResults, Outcome,
-    ResultBody, Status,
+    CoordinatorStatus, Health, Heartbeat, HeartbeatState, Inventory, LastResults, MAX_CREDENTIALS,
+    MAX_MARKS, Outcome, ResultBody, Status,
 };
-use proto_mqtt::{CommandBody, DecodeError, Order, Payload, Text};
+use proto_mqtt::{CommandBody, DecodeError, Order, Payload, Text, Token};
 use std::fmt::Debug;
 
 /// Compares a sample with its pin; with `UPDATE` set a missing pin is written, an existing one never is.
@@ -49,9 +49,11 @@ fn commands_are_their_pinned_bytes() {
 #[test]
 fn reports_are_their_pinned_bytes() {
     pin("status", &samples::status());
+    pin("status-relay", &samples::relay_status());
     pin("hb", &samples::heartbeat());
     pin("health", &samples::health());
     pin("inv", &samples::inventory());
+    pin("inv-relay", &samples::relay_inventory());
     pin("res-accepted", &samples::accepted());
     pin("res-wol", &samples::woken());
     pin("res-redfish", &samples::bmc_read());
@@ -164,6 +166,36 @@ fn values_out_of_bounds_are_refused() {
         .encode_text()
         .replace("scale down", &"x".repeat(257));
     assert!(CommandBody::decode(long.as_bytes()).is_err());
+}
+
+#[test]
+fn the_fullest_reports_of_a_relay_stay_within_the_limit() {
+    let highest = Token {
+        epoch: u32::MAX,
+        seq: u64::MAX,
+    };
+    let name = |index: usize| format!("{index:063}");
+    let status = Status {
+        marks: (0..MAX_MARKS)
+            .map(|index| (name(index).parse().expect("a name"), highest))
+            .collect(),
+        hwm: highest,
+        ..samples::status()
+    };
+    let status = status.encode().len();
+    assert!(status <= proto_mqtt::MAX_PAYLOAD_BYTES, "{status}");
+    let mut inventory = Inventory {
+        credentials: Some(
+            (0..MAX_CREDENTIALS)
+                .map(|index| Text::from(name(index).as_str()))
+                .collect(),
+        ),
+        ..samples::inventory()
+    };
+    let card = inventory.nics[0].clone();
+    inventory.nics = vec![card; 32];
+    let inventory = inventory.encode().len();
+    assert!(inventory <= proto_mqtt::MAX_PAYLOAD_BYTES, "{inventory}");
 }
 
 #[test]

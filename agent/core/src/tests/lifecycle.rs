@@ -1,7 +1,8 @@
 //! The way of a command: acceptance, grace, act, end.
 
 use super::fixture::*;
-use crate::{DriverFault, Input, Step};
+use crate::{DriverFault, Input, Report, Step};
+use alloc::vec::Vec;
 use proto_mqtt::report::{
     AgentState, Code, HostOutcome, Outcome, Policy, ResultState, StatusReason,
 };
@@ -83,6 +84,31 @@ fn power_off_is_journaled_confirmed_announced_and_then_done() {
         crate::Progress::Executing,
         "the next boot says done"
     );
+}
+
+#[test]
+fn going_down_is_retained_before_it_begins_for_a_coordinator_that_is_away() {
+    let (mut rig, body) = in_grace();
+    rig.pass(5000);
+    let steps = rig.feed(Input::Armed {
+        id: body.id,
+        outcome: None,
+    });
+    let told = |step: &Step| {
+        let Step::Publish { report, .. } = step else {
+            return None;
+        };
+        let (topic, result) = match report {
+            Report::Last(last) => ("last", last.results.last()?),
+            Report::Result(result) => ("res", result),
+            Report::Status(_) | Report::Heartbeat(_) => return None,
+        };
+        Some((topic, result.id, result.state))
+    };
+    let told: Vec<_> = steps.iter().filter_map(told).collect();
+    let running = |topic| (topic, body.id, ResultState::Running);
+    assert_eq!(told, [running("last"), running("res")]);
+    assert_eq!(jobs(&steps), [], "it waits until the broker has both");
 }
 
 #[test]
@@ -170,7 +196,7 @@ fn the_end_of_grace_asks_again_whether_somebody_works_here() {
 
 #[test]
 fn what_has_not_begun_is_given_up_when_the_world_changes() {
-    let aborts = |change: &dyn Fn(&mut Rig) -> alloc::vec::Vec<Step>| {
+    let aborts = |change: &dyn Fn(&mut Rig) -> Vec<Step>| {
         let (mut rig, _) = in_grace();
         let mut steps = change(&mut rig);
         steps.extend(rig.pass(6000));

@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::{Input, Report, Step};
 use proto_mqtt::report::{AgentState, Code, HeartbeatState, Policy, ResultState, StatusReason};
-use proto_mqtt::{AgentTopic, Order, Payload};
+use proto_mqtt::{AgentTopic, CommandBody, Order, Payload};
 
 #[test]
 fn presence_follows_connection_time_and_ping() {
@@ -50,6 +50,28 @@ fn an_old_will_is_overwritten() {
         statuses(&rig.feed(on(AgentTopic::Status, old, true))).len(),
         1
     );
+}
+
+#[test]
+fn marks_of_all_targets_are_told_with_the_next_heartbeat_and_once() {
+    let mut rig = Rig::new();
+    assert_eq!(statuses(&rig.pass(10_000)), []);
+    let body = CommandBody {
+        target: id("r720"),
+        ..rig.command(wake())
+    };
+    assert_eq!(statuses(&rig.send(&body)), [], "not one for each order");
+    let told = statuses(&rig.pass(10_000)).pop().expect("a status");
+    assert_eq!(told.reason, StatusReason::Update);
+    assert_eq!(told.marks, [(id("r720"), body.token)].into());
+    assert_eq!(told.hwm, body.token);
+    assert_eq!(statuses(&rig.pass(10_000)), []);
+    let own = rig.command(Order::PowerOff);
+    rig.send(&own);
+    rig.feed(Input::Disconnected);
+    let again = statuses(&rig.feed(Input::Connected { conn: 3 })).pop();
+    let all = [(id("nas-01"), own.token), (id("r720"), body.token)];
+    assert_eq!(again.map(|status| status.marks), Some(all.into()));
 }
 
 #[test]

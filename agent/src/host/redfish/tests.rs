@@ -156,6 +156,60 @@ async fn off_is_one_write_and_on_where_it_is_on_is_none() {
 }
 
 #[tokio::test]
+async fn an_authority_is_a_pem_file_beside_the_credentials() {
+    let folder = folder("127.0.0.1");
+    std::fs::write(folder.path().join("lab.pem"), "no certificate").expect("a file");
+    let relay = RedfishRelay::new(Some(folder.path().to_owned()));
+    let trusting = |address: &str| BmcOrder {
+        ca: Some(Text::from("lab")),
+        ..order(address)
+    };
+    let fault = relay
+        .carry(&job(
+            Order::RedfishStatus(trusting("https://127.0.0.1")),
+            None,
+        ))
+        .await
+        .expect_err("nothing to trust");
+    assert!(
+        fault.msg.as_str().contains("BEGIN CERTIFICATE"),
+        "{}",
+        fault.msg
+    );
+    // Over plain HTTP nothing is verified, so the file is found and nothing more.
+    let (address, _) = bmc().await;
+    let outcome = relay
+        .carry(&job(Order::RedfishStatus(trusting(&address)), None))
+        .await
+        .expect("a reading");
+    assert_eq!(outcome.power, Power::On);
+}
+
+#[test]
+fn only_whole_credentials_are_told_and_never_some_of_too_many() {
+    let folder = folder("127.0.0.1");
+    let told = || held(folder.path()).map(|names| names.iter().map(Text::to_string).collect());
+    let file = |name: &str| std::fs::write(folder.path().join(name), "x").expect("a file");
+    for name in [
+        "lab.pem",
+        "half.username",
+        "half.password",
+        ".hidden.username",
+    ] {
+        file(name);
+    }
+    assert_eq!(told(), Some(vec!["r720".to_owned()]));
+    assert_eq!(held(&folder.path().join("gone")), Some(vec![]));
+    assert_eq!(held(&folder.path().join("lab.pem")), None, "no folder");
+    for index in 0..MAX_CREDENTIALS {
+        for kind in ["username", "password", "hosts"] {
+            file(&format!("bmc{index}.{kind}"));
+        }
+    }
+    assert_eq!(told(), None::<Vec<String>>);
+}
+
+#[tokio::test]
 async fn an_expectation_that_is_not_met_stops_the_order() {
     let (address, writes) = bmc().await;
     let folder = folder("127.0.0.1");
@@ -220,7 +274,13 @@ async fn credentials_stay_with_their_hosts_and_in_their_folder() {
         fault_with(Some(here.path()), |order| order.ca =
             Some(Text::from("lab")))
         .await
-        .contains("lab.ca")
+        .contains("lab.pem")
+    );
+    assert!(
+        fault_with(Some(here.path()), |order| order.ca =
+            Some(Text::from("../lab")))
+        .await
+        .contains("is no name of credentials")
     );
     assert!(
         fault_with(Some(here.path()), |order| order.fingerprint =

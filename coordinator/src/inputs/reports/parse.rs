@@ -2,6 +2,8 @@
 //! In: decoded payloads. Out: facts.
 //! Holds: words of later versions that the core has no place for give no fact.
 
+use std::collections::BTreeMap;
+
 use coordinator_core::{
     AgentId, AgentInfo, AgentState, Beat, Fact, MachineId, PowerRead, Report, ReportState, Token,
 };
@@ -48,7 +50,10 @@ pub(super) fn info(agent: &AgentId, inventory: &Inventory) -> AgentInfo {
             .iter()
             .map(|segment| segment.name.to_string())
             .collect(),
-        credentials: None,
+        credentials: inventory
+            .credentials
+            .as_ref()
+            .map(|names| names.iter().map(ToString::to_string).collect()),
         wake_armed: armed(inventory.nics.iter().map(|nic| nic.wol)),
         macs: inventory
             .nics
@@ -59,16 +64,26 @@ pub(super) fn info(agent: &AgentId, inventory: &Inventory) -> AgentInfo {
     }
 }
 
-/// The highest token of a status. It stands for the agent's own machine, the only one whose token it surely covers.
+/// The highest token for each target. Where the agent does not tell its own machine's, its highest of all stands for that.
 pub(super) fn high_water(agent: &AgentId, status: &Status) -> Vec<(MachineId, Token)> {
-    if status.hwm == proto_mqtt::Token::ZERO {
-        return Vec::new();
+    let told = status
+        .marks
+        .iter()
+        .map(|(target, mark)| (MachineId::new(target.as_str()), token(*mark)));
+    let mut marks: BTreeMap<MachineId, Token> = told.collect();
+    if status.hwm != proto_mqtt::Token::ZERO {
+        marks
+            .entry(MachineId::new(agent.as_str()))
+            .or_insert_with(|| token(status.hwm));
     }
-    let token = Token {
-        epoch: status.hwm.epoch,
-        seq: u32::try_from(status.hwm.seq).unwrap_or(u32::MAX),
-    };
-    vec![(MachineId::new(agent.as_str()), token)]
+    marks.into_iter().collect()
+}
+
+fn token(wire: proto_mqtt::Token) -> Token {
+    Token {
+        epoch: wire.epoch,
+        seq: u32::try_from(wire.seq).unwrap_or(u32::MAX),
+    }
 }
 
 /// Whether any interface would wake its host; `None` if none of them could tell.

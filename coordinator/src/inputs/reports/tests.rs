@@ -174,6 +174,7 @@ fn status(state: WireState, seq: u64) -> Status {
         hwm: proto_mqtt::Token { epoch: 2, seq },
         op: None,
         policy: Policy::default(),
+        marks: std::collections::BTreeMap::new(),
     }
 }
 
@@ -183,7 +184,6 @@ fn nic(last: u8, wol: WakeFlag) -> Nic {
         mac: Mac([2, 0, 0, 0, 0, last]),
         wol,
         up: true,
-        ip: Vec::new(),
     }
 }
 
@@ -203,6 +203,7 @@ fn inventory() -> Inventory {
             iface: "eth0".into(),
         }],
         l2: None,
+        credentials: None,
         key: signer().public_key(),
     }
 }

@@ -70,7 +70,7 @@ fn body(command: &Command) -> Result<CommandBody, Unsayable> {
         id: parsed("id", &command.id)?,
         order: order(&command.verb)?,
         aud: parsed("agent", command.agent.as_str())?,
-        target: parsed("target", command.target.as_str())?,
+        target: target(command)?,
         token: Token {
             epoch: command.token.epoch,
             seq: command.token.seq.into(),
@@ -93,6 +93,18 @@ fn body(command: &Command) -> Result<CommandBody, Unsayable> {
             &Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
         )),
     })
+}
+
+/// An agent knows its own host by its own id only, which need not be the machine's name; all else it knows by the machine's.
+fn target(command: &Command) -> Result<proto_mqtt::AgentId, Unsayable> {
+    match command.verb {
+        Verb::PowerOff => parsed("agent", command.agent.as_str()),
+        Verb::Wake(_)
+        | Verb::RedfishOn(_)
+        | Verb::RedfishStop(_)
+        | Verb::RedfishForceOff(_)
+        | Verb::RedfishStatus(_) => parsed("target", command.target.as_str()),
+    }
 }
 
 /// The core names who asked in words for people; the protocol has a few classes.

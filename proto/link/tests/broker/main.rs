@@ -413,10 +413,10 @@ async fn options_that_cannot_work_are_refused_at_once() {
     let secure = || LinkOptions::new("mqtts://127.0.0.1".parse().expect("an address"), "id");
     let with = |mut options: LinkOptions, change: fn(&mut LinkOptions)| {
         change(&mut options);
-        connect(options)
-            .err()
-            .map(|fault| fault.to_string())
-            .unwrap_or_default()
+        let checked = options.check().err().map(|fault| fault.to_string());
+        let refused = connect(options).err().map(|fault| fault.to_string());
+        assert_eq!(checked, refused);
+        refused.unwrap_or_default()
     };
     for (said, told) in [
         (with(plain(), |o| o.client_id.clear()), "client id"),

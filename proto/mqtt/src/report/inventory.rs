@@ -7,8 +7,10 @@ use crate::text::Text;
 use crate::version::V1;
 use crate::wire_enum::wire_enum;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
+
+/// The most credentials that are named; a relay with more names none, and may be asked for any.
+pub const MAX_CREDENTIALS: usize = 32;
 
 /// Hardware, interfaces and abilities: retained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,10 @@ pub struct Inventory {
     /// A digest of the gateway's address: equal on hosts of one segment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<Text<64>>,
+    /// The names of the BMC credentials that it holds, at most [`MAX_CREDENTIALS`]; absent unless it is a relay that
+    /// can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Vec<Text<63>>>,
     /// The key that verifies its results.
     pub key: PublicKey,
 }
@@ -71,9 +77,6 @@ pub struct Nic {
     pub wol: WakeFlag,
     /// Whether it has a carrier.
     pub up: bool,
-    /// Its addresses.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ip: Vec<IpAddr>,
 }
 
 wire_enum! {

@@ -1,15 +1,19 @@
 //! Presence: the agent's retained status (also its last will), its heartbeat, and the coordinator's status.
 
 use crate::challenge::Challenge;
-use crate::names::{BootId, Instance};
+use crate::names::{AgentId, BootId, Instance};
 use crate::payload::Payload;
 use crate::text::Text;
 use crate::token::Token;
 use crate::ulid::Ulid;
 use crate::version::V1;
 use crate::wire_enum::wire_enum;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
+
+/// The most marks in one status: with the longest names they just fit into a payload.
+pub const MAX_MARKS: usize = 64;
 
 /// Presence and identity of an agent: retained; the last will has the same shape.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,9 @@ pub struct Status {
     pub op: Option<Ulid>,
     /// What stands against switching off.
     pub policy: Policy,
+    /// The highest token that it has accepted for each target, at most [`MAX_MARKS`]; the lowest are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<AgentId, Token>,
 }
 
 impl Payload for Status {}

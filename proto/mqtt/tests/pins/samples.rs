@@ -12,6 +12,7 @@ use proto_mqtt::version::V1;
 use proto_mqtt::{
     Actor, AgentId, BootId, Challenge, CommandBody, Instance, Mac, Order, Power, Text, Token, Ulid,
 };
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub(crate) fn id(last: u8) -> Ulid {
@@ -136,6 +137,19 @@ pub(crate) fn status() -> Status {
             maintenance: false,
             inhibited: true,
         },
+        marks: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn relay_status() -> Status {
+    let name = |name: &str| name.parse::<AgentId>().expect("a name");
+    Status {
+        marks: [
+            (name("nuc1"), Token { epoch: 3, seq: 40 }),
+            (name("r720.lab"), TOKEN),
+        ]
+        .into(),
+        ..status()
     }
 }
 
@@ -194,14 +208,12 @@ pub(crate) fn inventory() -> Inventory {
                 mac: MAC,
                 wol: WakeFlag::Armed,
                 up: true,
-                ip: vec![ADDRESS],
             },
             Nic {
                 name: Text::from("wlan0"),
                 mac: MAC,
                 wol: WakeFlag::Unknown,
                 up: false,
-                ip: vec![],
             },
         ],
         os: Text::from("Debian GNU/Linux 12"),
@@ -213,7 +225,15 @@ pub(crate) fn inventory() -> Inventory {
             iface: Text::from("enp3s0"),
         }],
         l2: Some(Text::from("77aa")),
+        credentials: None,
         key: Signer::from_seed("r1", &[1; 32]).public_key(),
+    }
+}
+
+pub(crate) fn relay_inventory() -> Inventory {
+    Inventory {
+        credentials: Some(vec![Text::from("lab_2"), Text::from("r720")]),
+        ..inventory()
     }
 }
 

@@ -76,6 +76,47 @@ async fn presence_and_inventory_give_what_an_agent_is_in_either_order() {
 }
 
 #[tokio::test]
+async fn a_relay_tells_the_marks_of_its_targets_and_the_credentials_that_it_holds() {
+    let mut bench = Bench::new().await;
+    let relay = Inventory {
+        credentials: Some(vec!["r720".into()]),
+        ..inventory()
+    };
+    let facts = bench
+        .facts_of("hla/v1/a/pi/inv", relay.encode(), true)
+        .await;
+    let [Fact::AgentInfo(info)] = &facts[..] else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(info.credentials, Some(vec!["r720".to_owned()]));
+    let wire = |epoch, seq| proto_mqtt::Token { epoch, seq };
+    let marked = Status {
+        marks: [
+            ("nuc1".parse().unwrap(), wire(2, 5)),
+            ("r720".parse().unwrap(), wire(1, u64::MAX)),
+        ]
+        .into(),
+        ..status(WireState::Online, 7)
+    };
+    let facts = bench
+        .facts_of("hla/v1/a/pi/status", marked.encode(), true)
+        .await;
+    let [Fact::AgentState { .. }, Fact::AgentInfo(info)] = &facts[..] else {
+        panic!("{facts:?}")
+    };
+    let mark = |machine, epoch, seq| (MachineId::new(machine), Token { epoch, seq });
+    assert_eq!(
+        info.high_water,
+        [
+            mark("nuc1", 2, 5),
+            mark("pi", 2, 7),
+            mark("r720", 1, u32::MAX)
+        ]
+    );
+    assert_eq!(info.credentials, Some(vec!["r720".to_owned()]));
+}
+
+#[tokio::test]
 async fn a_result_is_trusted_only_under_the_pinned_key_and_for_its_own_topic() {
     let mut bench = Bench::new().await;
     let body = result(ResultState::Accepted);

@@ -131,6 +131,51 @@ fn every_verb_has_its_order_and_its_word() {
 }
 
 #[test]
+fn an_agent_is_told_to_stop_its_own_host_by_its_own_id() {
+    let (_, body) = opened(&command(Verb::PowerOff));
+    assert_eq!((body.aud.as_str(), body.target.as_str()), ("pi", "pi"));
+    for verb in [Verb::Wake(wake()), Verb::RedfishStop(redfish())] {
+        let (_, body) = opened(&command(verb));
+        assert_eq!((body.aud.as_str(), body.target.as_str()), ("pi", "nuc1"));
+    }
+}
+
+#[test]
+fn the_longest_declaration_fits_into_a_command() {
+    let long = |length: usize| "x".repeat(length);
+    let bmc = Redfish {
+        address: long(255),
+        credentials: long(63),
+        system: Some(long(128)),
+        fingerprint: Some(long(102)),
+        ca: Some(long(63)),
+    };
+    let train = WakeOnLan {
+        segment: long(63),
+        ports: vec![1, 2, 3, 65_535],
+        ..wake()
+    };
+    for verb in [Verb::RedfishStop(bmc), Verb::Wake(train)] {
+        let (message, _) = opened(&Command {
+            actor: format!("user {}", long(63)),
+            reason: long(300),
+            target: MachineId::new(&long(63)),
+            ..command(verb)
+        });
+        assert!(message.payload.len() <= proto_mqtt::MAX_PAYLOAD_BYTES / 2);
+    }
+}
+
+#[test]
+fn a_password_is_not_shown_whatever_is_logged() {
+    let command = command(Verb::Wake(wake()));
+    let (_, body) = opened(&command);
+    for shown in [format!("{command:?}"), format!("{body:?}")] {
+        assert!(!shown.contains("01:02:03"), "{shown}");
+    }
+}
+
+#[test]
 fn a_stop_names_the_boot_it_is_meant_for() {
     let stop = Command {
         boot_id: Some("7bbd3f2e-6f0e-4a1a-8d3e-3a1f7f6f4a11".into()),
