@@ -3,6 +3,7 @@
 //! Out: a running or absent `homelab-agent`, a core Node with its Lease; every change of power goes to the recorder.
 //! Holds: what is off runs nothing; each boot has a new boot id; all of it is gone when the machine is dropped.
 
+mod berth;
 pub mod bmc;
 mod files;
 pub mod kubelet;
@@ -23,12 +24,14 @@ use tokio::{
     task::AbortHandle,
 };
 
+pub use berth::Berth;
 pub use bmc::Bmc;
 pub use files::AgentSpec;
 pub use kubelet::KubeletSpec;
 
 use crate::{
     harness::{Process, WorkDir},
+    lan::{Sighting, Sniffer},
     mock_bmc::BmcOrder,
     recorder::{Keys, Mac, Recorder, magic, shared_socket},
 };
@@ -42,6 +45,8 @@ pub struct MachineSpec {
     pub mac: Mac,
     /// Where its card hears magic packets; none means that it cannot be woken this way.
     pub wake: Vec<SocketAddrV4>,
+    /// Where it stands on a LAN of namespaces; none = in the namespace of the test.
+    pub berth: Option<Berth>,
     /// Its BMC, if it has one.
     pub bmc: Option<Bmc>,
     /// From power on until the agent starts.
@@ -66,6 +71,7 @@ impl MachineSpec {
             name: name.to_owned(),
             mac,
             wake: Vec::new(),
+            berth: None,
             bmc: None,
             boot: Duration::from_millis(300),
             shutdown: Duration::from_millis(300),
@@ -126,6 +132,8 @@ pub struct HollowMachine {
     faults: Arc<Mutex<Faults>>,
     agent: Arc<Mutex<Option<Process>>>,
     tasks: Vec<AbortHandle>,
+    /// What listens for its card, on a LAN of namespaces.
+    card: Option<Arc<Sniffer>>,
     work: Arc<WorkDir>,
 }
 
@@ -147,6 +155,15 @@ impl HollowMachine {
         for address in &spec.wake {
             let (socket, _) = shared_socket(*address)?;
             let card = listen_for_packets(socket, spec.mac, events.clone());
+            tasks.push(tokio::spawn(card).abort_handle());
+        }
+        let card = match &spec.berth {
+            Some(berth) => Some(Arc::new(Sniffer::start(&berth.host, &berth.nic).await?)),
+            None => None,
+        };
+        if let (Some(card), Some(berth)) = (&card, &spec.berth) {
+            let secure_on = berth.secure_on.clone();
+            let card = berth::listen(Arc::clone(card), spec.mac, secure_on, events.clone());
             tasks.push(tokio::spawn(card).abort_handle());
         }
         let switch = UnixDatagram::bind(files::switch(&work)).context("make the power switch")?;
@@ -176,6 +193,7 @@ impl HollowMachine {
             faults,
             agent,
             tasks,
+            card,
             work,
         })
     }
@@ -198,6 +216,12 @@ impl HollowMachine {
         files::boot_id(&self.work)
     }
 
+    /// Whether its network card is set to wake it, as its agent left it. Packets wake it in any case; see [`Faults`].
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        files::is_armed(&self.work)
+    }
+
     /// The machine's own folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -208,6 +232,15 @@ impl HollowMachine {
     #[must_use]
     pub fn agent_log(&self) -> PathBuf {
         self.work.file(&format!("{}.log", os::AGENT_LOG))
+    }
+
+    /// Every magic packet that its card has heard on a LAN of namespaces, for whichever machine; none without a [`Berth`].
+    ///
+    /// # Errors
+    /// When the card is deaf.
+    pub fn heard(&self) -> Result<Vec<Sighting>> {
+        let sightings = self.card.as_ref().map(|card| card.sightings());
+        Ok(sightings.transpose()?.unwrap_or_default())
     }
 
     /// Waits for a power state.

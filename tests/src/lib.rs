@@ -1,10 +1,14 @@
 //! What the tests of this workspace share, and the programs built from it.
 //! Holds: nothing outside the tests depends on this crate.
 
+pub mod bench;
 pub mod ca_model;
+pub mod cluster_stage;
 pub mod demo;
 pub mod harness;
 pub mod hollow;
+pub mod lan;
+pub mod lan_stage;
 pub mod mock_bmc;
 pub mod recorder;
 pub mod stage;

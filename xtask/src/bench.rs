@@ -17,6 +17,7 @@ pub fn run(workspace: &Workspace, name: Option<&OsStr>) -> Result<()> {
         for (package, binary, profile) in [
             ("agent", "homelab-agent", "release-agent"),
             ("coordinator", "homelab-coordinator", "release"),
+            ("tests", "hollow-host", "release"),
             ("tests", "bench", "release"),
         ] {
             shell::run(&mut workspace.cargo([

@@ -17,6 +17,8 @@ const MACHINE_ID: &str = "machine-id";
 /// Stands for `/sys/class/net`.
 const NICS: &str = "net";
 const SWITCH: &str = "power";
+/// The wake modes that are set on a card.
+const ARMED: &str = "wake_armed";
 
 /// How a machine's agent is started.
 #[derive(Debug, Clone)]
@@ -50,6 +52,9 @@ pub(super) fn write_hardware(work: &WorkDir, mac: Mac) -> Result<()> {
         ("type", "1\n".to_owned()),
         // A card with hardware behind it has this folder; bridges and tunnels do not.
         ("device/power/wakeup", "enabled\n".to_owned()),
+        // In ethtool's letters: it can wake on a magic packet, and the agent has not told it to.
+        ("wake_supported", "pumbg\n".to_owned()),
+        (ARMED, "d\n".to_owned()),
     ];
     for (name, content) in card {
         work.write(&format!("{NICS}/eth0/{name}"), content)?;
@@ -70,6 +75,12 @@ pub(super) fn new_boot_id(work: &WorkDir) -> Result<String> {
 pub(super) fn boot_id(work: &WorkDir) -> String {
     let text = fs::read_to_string(work.file(BOOT_ID)).unwrap_or_default();
     text.trim().to_owned()
+}
+
+/// Whether the card is set to wake its host on a magic packet.
+pub(super) fn is_armed(work: &WorkDir) -> bool {
+    let modes = fs::read_to_string(work.file(&format!("{NICS}/eth0/{ARMED}")));
+    modes.is_ok_and(|letters| letters.contains('g'))
 }
 
 /// Writes the agent's configuration and returns its path.

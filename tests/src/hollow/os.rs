@@ -14,7 +14,10 @@ use super::{
     kubelet::{Kubelet, KubeletSpec},
     lock,
 };
-use crate::harness::{Process, WorkDir};
+use crate::{
+    harness::{Process, WorkDir},
+    lan::Host,
+};
 
 /// The agent's log is named so in the machine's folder.
 pub(super) const AGENT_LOG: &str = "agent";
@@ -22,6 +25,7 @@ pub(super) const AGENT_LOG: &str = "agent";
 pub(super) struct OperatingSystem {
     name: String,
     work: Arc<WorkDir>,
+    host: Option<Host>,
     agent_spec: Option<AgentSpec>,
     agent: Arc<Mutex<Option<Process>>>,
     kubelet_spec: Option<KubeletSpec>,
@@ -37,6 +41,7 @@ impl OperatingSystem {
         Self {
             name: spec.name.clone(),
             work,
+            host: spec.berth.as_ref().map(|berth| berth.host.clone()),
             agent_spec: spec.agent.clone(),
             agent,
             kubelet_spec: spec.kubelet.clone(),
@@ -58,7 +63,10 @@ impl OperatingSystem {
             return Ok(());
         };
         let config = files::write_agent_config(&self.work, &self.name, spec)?;
-        let mut command = Command::new(&spec.program);
+        let mut command = match &self.host {
+            Some(host) => host.command(&spec.program),
+            None => Command::new(&spec.program),
+        };
         command.arg("run").arg("--config").arg(config);
         command.envs(spec.environment.iter().map(|(name, value)| (name, value)));
         let process = Process::start(&self.work, AGENT_LOG, &command)?;

@@ -1,0 +1,120 @@
+//! Machines that nobody needs, and machines that nobody has woken.
+
+use super::*;
+use tests::{ca_model::Event, recorder::Totals};
+
+const SPARES: &[&str] = &["s1", "s2", "s3", "s4", "s5", "s6"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cluster_with_more_spares_than_nodes_is_healthy_and_wakes_one_for_one_pod() -> Result<()> {
+    let plan = Plan {
+        others: &["small1", "small2"],
+        ..Plan::quick(vec![group("spares", Woken::Packet, SPARES)])
+    };
+    let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
+    let mut model = stage.model()?;
+    model.scan().await;
+    let model = model.spawn();
+    stage.expect_one_of("spares");
+    stage.create_pod("web", "3").await?;
+    let node = stage.until_pod_runs("web").await?;
+    stage.until_phase(&node, "Running").await?;
+    let before = model.calls.all().len();
+    // Several loops more, in which it could change its mind.
+    wait::until(LIMIT, "more loops of the model", async || {
+        let calls = model.calls.all().len() - before;
+        ensure!(calls > 60, "{calls} calls");
+        Ok(())
+    })
+    .await?;
+    let grown = Event::ScaledUp {
+        group: group_id("spares"),
+        delta: 1,
+    };
+    let events = model.events.all();
+    ensure!(events == [grown], "{events:?}");
+    let Totals { wakes, stops, .. } = stage.recorder.totals();
+    ensure!((wakes, stops) == (1, 0), "{wakes} wakes, {stops} stops");
+    ensure!(the_one_that_is_on(&stage, SPARES)? == node);
+    effects_are(&stage, &node, 1, 0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retained_spares_leave_the_cluster_healthy() -> Result<()> {
+    let mut spares = retained(group("spares", Woken::Packet, SPARES));
+    spares.spec["requireProof"] = false.into();
+    let plan = Plan {
+        others: &["small1", "small2"],
+        starts: Power::On,
+        ..Plan::quick(vec![spares])
+    };
+    let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
+    let mut client = Client::new(stage.channel()?);
+    for name in SPARES {
+        stage.until_phase(name, "Running").await?;
+        wait::until(LIMIT, "the autoscaler may have it", async || {
+            let group = group_of(&mut client.clone(), name).await?;
+            ensure!(group == group_id("spares"), "{group:?}");
+            Ok(())
+        })
+        .await?;
+        stage.recorder.ask(name, Wish::Off);
+        delete(&mut client, "spares", name).await?;
+    }
+    for name in SPARES {
+        let suspended = |node: &Node| condition(node, "Suspended").as_deref() == Some("True");
+        stage
+            .until_node(name, "a suspended Node", suspended)
+            .await?;
+    }
+    let model = stage.model()?.spawn();
+    stage.expect_one_of("spares");
+    stage.create_pod("web", "3").await?;
+    let node = stage.until_pod_runs("web").await?;
+    stage.until_phase(&node, "Running").await?;
+    let grown = Event::ScaledUp {
+        group: group_id("spares"),
+        delta: 1,
+    };
+    let events = model.events.all();
+    ensure!(events == [grown], "{events:?}");
+    let Totals { wakes, stops, .. } = stage.recorder.totals();
+    ensure!((wakes, stops) == (1, 6), "{wakes} wakes, {stops} stops");
+    effects_are(&stage, &node, 1, 1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_that_are_on_at_installation_are_left_on() -> Result<()> {
+    const MACHINES: &[&str] = &["old1", "old2", "old3"];
+    let plan = Plan {
+        starts: Power::On,
+        ..Plan::quick(vec![group("found", Woken::Packet, MACHINES)])
+    };
+    let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
+    let mut client = Client::new(stage.channel()?);
+    for name in MACHINES {
+        stage.until_phase(name, "Running").await?;
+    }
+    let model = stage.model()?.spawn();
+    // Far longer than the model lets an idle Node be.
+    wait::until(LIMIT, "loops of the model", async || {
+        let calls = model.calls.all().len();
+        ensure!(calls > 200, "{calls} calls");
+        Ok(())
+    })
+    .await?;
+    ensure!(model.events.all().is_empty(), "{:?}", model.events.all());
+    for name in MACHINES {
+        ensure!(
+            group_of(&mut client, name).await?.is_empty(),
+            "{name} is unproven"
+        );
+        let refused = delete(&mut client, "found", name).await;
+        ensure!(refused.is_err(), "{name} has never been woken by us");
+        let node = stage.nodes().get(name).await?;
+        ensure!(is_ready(&node) && !has_taint(&node, POWER_OFF));
+        ensure!(stage.machines[*name].power() == Power::On);
+        effects_are(&stage, name, 0, 0)?;
+    }
+    Ok(())
+}
