@@ -33,7 +33,7 @@ pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
         }
         Phase::Waking(waking) => {
             let waking = waking.clone();
-            if arrived {
+            if arrived && !waking.may_still_be_proven(machine, power, ctx) {
                 woken(lab, id, power, &waking, ctx);
             } else if power.on.is_some() && machine.why != "Booting" {
                 machine.explain(

@@ -112,6 +112,21 @@ impl Waking {
         }
     }
 
+    /// Whether the machine's agent, not heard yet since a restart, may show that the boot is our doing. A kubelet is listed
+    /// at once and tells no time of boot; running on its word alone would leave the machine unproven.
+    pub(crate) fn may_still_be_proven(
+        &self,
+        machine: &Machine,
+        power: &Power,
+        ctx: &mut Ctx<'_>,
+    ) -> bool {
+        self.resumed
+            && machine.record.proven_at_ms.is_none()
+            && power.booted_ms.is_none()
+            && self.trace().explains(machine, power) != Some(true)
+            && !ctx.due(self.started_ms.saturating_add(ctx.policy.grace_ms))
+    }
+
     /// Whether a packet may have reached the machine.
     pub(crate) fn effect_possible(&self) -> bool {
         self.sends > 0 || self.resumed

@@ -21,6 +21,9 @@ use serde_json::{from_value, json};
 use super::{ClusterStage, LAB, LIMIT, OWN};
 use crate::harness::wait;
 
+/// The ConfigMap in which the coordinator pins the keys of relays.
+const PINS: &str = "homelab-autoscaler-agents";
+
 /// Removes what an earlier stage left, and makes the namespaces.
 pub(super) async fn empty(client: &Client) -> Result<()> {
     for name in [LAB, OWN] {
@@ -37,8 +40,9 @@ pub(super) async fn empty(client: &Client) -> Result<()> {
     remove(&in_namespace::<Pod>(client, LAB)).await?;
     remove(&Api::<Node>::all(client.clone())).await?;
     remove(&in_namespace::<Lease>(client, "kube-node-lease")).await?;
-    // The keys of the agents before.
-    remove(&in_namespace::<ConfigMap>(client, OWN)).await?;
+    // It pins the keys of the agents before; the other ConfigMap of a namespace belongs to the controller manager.
+    let pins = in_namespace::<ConfigMap>(client, OWN);
+    gone_is_fine(pins.delete(PINS, &DeleteParams::default()).await)?;
     // A killed leader would otherwise be waited for.
     remove(&in_namespace::<Lease>(client, OWN)).await
 }

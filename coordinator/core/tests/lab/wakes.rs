@@ -182,3 +182,41 @@ fn a_kubelet_that_shows_up_after_the_first_wake_proves_it_without_an_agent() {
             .is_some()
     );
 }
+
+/// A machine that comes up after a restart, its kubelet first.
+fn up_after_a_restart() -> World {
+    let mut world = World::new(vec![group(), kubelet("k1")]);
+    world.sims.get_mut("k1").expect("k1").agentless = true;
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    assert_eq!(world.wakes("k1"), 1);
+    world.restart();
+    world.set_power("k1", true);
+    world.run_for(5_000);
+    assert_eq!(world.nodes["k1"].provider_id, "homelab://default/k1");
+    world
+}
+
+#[test]
+fn a_machine_that_came_up_over_a_restart_is_proven_by_its_agent_and_stays_counted() {
+    let mut world = up_after_a_restart();
+    world.sims.get_mut("k1").expect("k1").agentless = false;
+    world.run_for(15_000);
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
+    let record = &world.store_machines[&MachineId::new("k1")];
+    assert!(record.proven_at_ms.is_some());
+    let now = world.now();
+    assert_eq!(world.lab.view(now).groups[&group_id()].target, 1);
+}
+
+#[test]
+fn a_machine_that_came_up_over_a_restart_does_not_wait_for_an_agent_for_ever() {
+    let mut world = up_after_a_restart();
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Waking);
+    world.run_for(120_000);
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
+    let record = &world.store_machines[&MachineId::new("k1")];
+    assert!(
+        record.proven_at_ms.is_none(),
+        "nothing shows when it booted"
+    );
+}
