@@ -227,6 +227,7 @@ fn stop(lab: &mut Lab, id: &MachineId, wished: &Wished, ctx: &mut Ctx<'_>) {
         Err(message) if machine.why != "NotStopped" => {
             machine.event(Severity::Warning, "NotStopped", message.clone(), ctx);
             machine.explain("NotStopped", message);
+            machine.touch();
         }
         Err(_) => {}
     }

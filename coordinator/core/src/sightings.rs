@@ -95,6 +95,7 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
     machine.hold_ms = None;
     machine.record.provider_id = Some(machine.provider_id(ctx.policy.provider_scheme));
     set_power(machine, PowerState::Running, false, ctx);
+    upkeep::settle(machine, ctx);
     machine.end();
     let took_s = ctx.now.boot_ms.saturating_sub(trace.first_ms) / 1000;
     let message = format!("Running {took_s} s after the first wake");

@@ -442,6 +442,7 @@ fn hold(machine: &mut Machine, stopping: &mut Stopping, held: Hold, ctx: &mut Ct
     stopping.step = Step::Held { again_ms };
     if machine.why != held.why {
         machine.event(Severity::Warning, held.why, held.message.clone(), ctx);
+        machine.touch();
     }
     machine.explain(held.why, held.message);
 }

@@ -98,7 +98,7 @@ fn restore(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
 }
 
 /// The Node is as it shall be: what was kept for it is done with, and it teaches what its like will bring.
-fn settle(machine: &mut Machine, ctx: &Ctx<'_>) {
+pub(crate) fn settle(machine: &mut Machine, ctx: &Ctx<'_>) {
     if machine.record.node_backup.take().is_some() {
         machine.touch();
     }
@@ -153,6 +153,7 @@ fn adopt_provider_id(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
             );
             machine.event(Severity::Warning, "ForeignProviderID", message.clone(), ctx);
             machine.explain("ForeignProviderID", message);
+            machine.touch();
         }
         return;
     }

@@ -288,6 +288,7 @@ fn no_relay(machine: &mut Machine, waking: &mut Waking, ctx: &mut Ctx<'_>) {
     if !waking.told_no_relay {
         waking.told_no_relay = true;
         machine.event(Severity::Warning, "NoRelay", message.clone(), ctx);
+        machine.touch();
     }
     machine.explain("NoRelay", message);
 }

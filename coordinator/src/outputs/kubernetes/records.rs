@@ -180,6 +180,7 @@ fn present(place: &Place) -> Present {
 /// Whether two statuses tell the same, whatever sentences they tell it in: those ride with the next write.
 fn same_but_words(one: &NodeStatus, other: &NodeStatus) -> bool {
     let silent = |status: &NodeStatus| NodeStatus {
+        why: status.why.clone().filter(|why| !is_progress(why)),
         conditions: silent(&status.conditions),
         ..status.clone()
     };
@@ -188,9 +189,20 @@ fn same_but_words(one: &NodeStatus, other: &NodeStatus) -> bool {
 
 fn silent_group(status: GroupStatus) -> GroupStatus {
     GroupStatus {
+        // Both move with every step of every member; the next write of the wish or of who is ready carries them.
+        transitioning: None,
+        asleep: None,
         conditions: silent(&status.conditions),
         ..status
     }
+}
+
+/// Words of a wake or a stop that goes as it should: each step alone is not worth a write.
+fn is_progress(why: &str) -> bool {
+    matches!(
+        why,
+        "WakeOrdered" | "WakeSent" | "Booting" | "StopOrdered" | "StopSent" | "StopAccepted"
+    )
 }
 
 fn silent(conditions: &[Condition]) -> Vec<Condition> {
@@ -199,6 +211,11 @@ fn silent(conditions: &[Condition]) -> Vec<Condition> {
         .cloned()
         .map(|condition| Condition {
             message: String::new(),
+            reason: if is_progress(&condition.reason) {
+                String::new()
+            } else {
+                condition.reason
+            },
             ..condition
         })
         .collect()

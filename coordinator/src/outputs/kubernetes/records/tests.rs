@@ -89,4 +89,9 @@ fn words_alone_are_no_reason_to_write() {
         &old,
         &condition("90 s after the first packet", "BootTimeout")
     ));
+    assert!(same_but_words(
+        &condition("sent", "WakeSent"),
+        &condition("has power", "Booting")
+    ));
+    assert!(!same_but_words(&old, &condition("has power", "Booting")));
 }
