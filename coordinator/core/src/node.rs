@@ -59,6 +59,16 @@ pub(crate) fn has_autoscaler_taint(node: &NodeSeen) -> bool {
     node.taints.iter().any(|t| t.key == AUTOSCALER_TAINTS[0])
 }
 
+/// Whether the cluster itself still keeps pods off the Node, although its kubelet says Ready: the taints go a moment later.
+/// Counting it as joined before that would have the cluster-autoscaler ask for another machine.
+pub(crate) fn repels(node: &NodeSeen) -> bool {
+    let keys = [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ];
+    node.taints.iter().any(|t| keys.contains(&t.key.as_str()))
+}
+
 pub(crate) fn is_control_plane(node: &NodeSeen) -> bool {
     CONTROL_PLANE_LABELS
         .iter()

@@ -7,9 +7,10 @@
 use alloc::string::String;
 
 use crate::agents::Agents;
-use crate::facts::PowerRead;
+use crate::facts::{NodeSeen, PowerRead};
 use crate::lab::{Ctx, Links};
 use crate::machine::Machine;
+use crate::node;
 use crate::spec::Joins;
 
 /// What the evidence says of a machine right now.
@@ -59,7 +60,8 @@ pub(crate) fn assess(
     let joined = match machine.spec.joins {
         Joins::Agent => agent_live,
         Joins::Kubelet => {
-            kubelet_live && node.is_some_and(|n| n.ready && n.provider_id == scheme_id)
+            let usable = |n: &NodeSeen| n.ready && n.provider_id == scheme_id && !node::repels(n);
+            kubelet_live && node.is_some_and(usable)
         }
     };
     let node_boot = node

@@ -6,10 +6,11 @@
 use std::{
     fmt::Write as _,
     net::{Ipv4Addr, TcpStream},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -218,11 +219,13 @@ impl Mosquitto {
     /// # Errors
     /// When the broker is gone, or does not write.
     pub async fn save(&mut self) -> Result<()> {
-        let before = self.saves()?;
+        let (before, file) = (self.saves()?, self.saved_file());
         self.process.signal(rustix::process::Signal::USR1)?;
         wait::until(STOP, "mosquitto to save", async || {
             let saves = self.saves()?;
             ensure!(saves > before, "saved {saves} times");
+            // The log speaks before the file is written; it then takes the old one's place in one step.
+            ensure!(self.saved_file() != file, "the file is still the old one");
             Ok(())
         })
         .await
@@ -262,6 +265,12 @@ impl Mosquitto {
     }
 
     /// How often the log says that the broker saved its state.
+    /// What tells one saved file from the next.
+    fn saved_file(&self) -> Option<(u64, SystemTime)> {
+        let file = std::fs::metadata(self.work.file("mosquitto.db")).ok()?;
+        Some((file.ino(), file.modified().ok()?))
+    }
+
     fn saves(&self) -> Result<usize> {
         let log = std::fs::read_to_string(self.log()).context("read mosquitto's log")?;
         Ok(log.matches("Saving in-memory database").count())

@@ -1,6 +1,8 @@
 //! Wakes: the right machine, repeated until it is seen, and told apart from a boot that never came.
 
-use coordinator_core::{Answer, Fact, InstanceState, MachineId, MachineSpec, PhaseName, Timeouts};
+use coordinator_core::{
+    Answer, Fact, InstanceState, MachineId, MachineSpec, PhaseName, Taint, Timeouts,
+};
 
 use crate::declare::{bmc, delete, group, group_id, increase, kubelet, lab, machine_spec};
 use crate::world::{Effect, World};
@@ -219,4 +221,28 @@ fn a_machine_that_came_up_over_a_restart_does_not_wait_for_an_agent_for_ever() {
         record.proven_at_ms.is_none(),
         "nothing shows when it booted"
     );
+}
+
+#[test]
+fn a_node_that_the_cluster_still_keeps_pods_off_has_not_joined() {
+    let mut world = World::new(vec![group(), kubelet("k1")]);
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(31_000);
+    let mut node = world.nodes["k1"].clone();
+    node.taints = vec![Taint {
+        key: "node.kubernetes.io/not-ready".into(),
+        value: String::new(),
+        effect: "NoSchedule".into(),
+    }];
+    let mut world = World::new(vec![group(), kubelet("k1")]);
+    world.nodes.insert("k1".into(), node.clone());
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(60_000);
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Waking);
+    node = world.nodes["k1"].clone();
+    node.taints.clear();
+    world.nodes.insert("k1".into(), node.clone());
+    world.tell(Fact::NodeSeen(node));
+    world.run_for(1_000);
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
 }
