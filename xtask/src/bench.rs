@@ -14,21 +14,14 @@ pub fn run(workspace: &Workspace, name: Option<&OsStr>) -> Result<()> {
     let tools = set_up::tools(workspace, || {
         // Each package by itself: what is measured must not carry features that only the tests ask for. The agent has a
         // profile of its own, made for size.
-        for (package, binary, profile) in [
-            ("agent", "homelab-agent", "release-agent"),
-            ("coordinator", "homelab-coordinator", "release"),
-            ("tests", "hollow-host", "release"),
-            ("tests", "bench", "release"),
+        for (package, profile, binaries) in [
+            ("agent", "release-agent", ["homelab-agent"].as_slice()),
+            ("coordinator", "release", &["homelab-coordinator"]),
+            ("tests", "release", &["hollow-host", "bench"]),
         ] {
-            shell::run(&mut workspace.cargo([
-                "build",
-                "--package",
-                package,
-                "--bin",
-                binary,
-                "--profile",
-                profile,
-            ]))?;
+            let mut build = workspace.cargo(["build", "--package", package, "--profile", profile]);
+            build.args(binaries.iter().flat_map(|binary| ["--bin", binary]));
+            shell::run(&mut build)?;
         }
         Ok(())
     })?;
