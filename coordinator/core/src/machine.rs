@@ -77,6 +77,18 @@ pub(crate) struct Seen {
     pub(crate) fenced_ms: Option<u64>,
 }
 
+impl Seen {
+    /// Off was confirmed: what is heard later counts, and the Node that is there now is the one left behind.
+    pub(crate) fn went_off(&mut self, now_ms: u64) {
+        self.off_ms = Some(now_ms);
+        let uid = self
+            .node
+            .as_ref()
+            .map_or_else(String::new, |node| node.uid.clone());
+        self.off_uid = Some(uid);
+    }
+}
+
 impl Machine {
     /// `version` is above every version that an earlier declaration of the same machine has used.
     pub(crate) fn new(spec: MachineSpec, version: u64) -> Self {

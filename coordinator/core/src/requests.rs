@@ -260,9 +260,7 @@ fn confirm_off(machine: &mut Machine, by: &str, ctx: &Ctx<'_>) {
     };
     machine.record.last_off_at_ms = Some(ctx.now.wall_ms);
     machine.record.order = None;
-    let node = machine.seen.node.as_ref();
-    machine.seen.off_uid = Some(node.map_or_else(String::new, |n| n.uid.clone()));
-    machine.seen.off_ms = Some(ctx.now.boot_ms);
+    machine.seen.went_off(ctx.now.boot_ms);
     machine.end();
     machine.enter(
         Phase::Off,

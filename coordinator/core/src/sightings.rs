@@ -142,14 +142,7 @@ pub(crate) fn become_off(
     }
     set_power(machine, PowerState::Off, inferred, ctx);
     machine.record.last_off_at_ms = Some(ctx.now.wall_ms);
-    machine.seen.off_ms = Some(ctx.now.boot_ms);
-    machine.seen.off_uid = Some(
-        machine
-            .seen
-            .node
-            .as_ref()
-            .map_or_else(String::new, |n| n.uid.clone()),
-    );
+    machine.seen.went_off(ctx.now.boot_ms);
     if machine
         .record
         .order

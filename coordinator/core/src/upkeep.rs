@@ -62,10 +62,10 @@ fn plan(lab: &Lab, machine: &Machine) -> Option<crate::actions::NodePatch> {
     }
     let backup = machine.record.node_backup.as_ref();
     let cordoned = backup.map_or(machine.seen.cordoned_by_person, |b| b.cordoned);
-    let name = group.spec.id.as_str();
+    let label = group_label(&group.spec.id);
     let wanted = Wanted {
         provider_id: &provider_id,
-        group: name.rsplit('/').next().unwrap_or(name),
+        group: &label,
         labels: &group.spec.declared.labels,
         backup,
         cordoned,

@@ -5,12 +5,8 @@ use coordinator_core::{
 };
 
 use crate::declare::{bmc, delete, group, group_id, group_spec, increase, kubelet, lab, machine};
+use crate::steps::phase;
 use crate::world::World;
-
-fn phase(world: &mut World, name: &str) -> PhaseName {
-    let now = world.now();
-    world.lab.view(now).machines[&MachineId::new(name)].phase
-}
 
 fn target(world: &mut World) -> u32 {
     let now = world.now();

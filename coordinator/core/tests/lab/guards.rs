@@ -1,27 +1,15 @@
 //! What must not move power: pauses, repeated reports, machines that were on all along, Nodes of machines that live.
 
 use coordinator_core::{
-    AgentId, Answer, Fact, ForceOff, GroupSpec, MachineId, MachineSpec, Mode, PhaseName, PowerRead,
-    Report, ReportState, Timeouts,
+    AgentId, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName, PowerRead, Report,
+    ReportState, Timeouts,
 };
 
 use crate::declare::{
     bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab, machine_spec,
 };
+use crate::steps::{phase, running};
 use crate::world::World;
-
-fn phase(world: &mut World, name: &str) -> PhaseName {
-    let now = world.now();
-    world.lab.view(now).machines[&MachineId::new(name)].phase
-}
-
-fn running(specs: Vec<Fact>, count: i32) -> World {
-    let mut world = World::new(specs);
-    world.run_for(60_000);
-    assert_eq!(world.call(increase(count, 0)), Answer::Done);
-    world.run_for(120_000);
-    world
-}
 
 #[test]
 fn a_node_registered_anew_by_hand_is_not_taken_for_the_one_left_behind() {

@@ -7,6 +7,7 @@ mod hands;
 mod histories;
 mod routine;
 mod sizes;
+mod steps;
 mod stops;
 mod wakes;
 mod world;

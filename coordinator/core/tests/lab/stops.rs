@@ -6,20 +6,8 @@ use coordinator_core::{
 };
 
 use crate::declare::{bmc, delete, group, group_id, group_spec, increase, kubelet, lab};
+use crate::steps::{phase, running};
 use crate::world::World;
-
-fn phase(world: &mut World, name: &str) -> PhaseName {
-    let now = world.now();
-    world.lab.view(now).machines[&MachineId::new(name)].phase
-}
-
-fn running(specs: Vec<Fact>, count: i32) -> World {
-    let mut world = World::new(specs);
-    world.run_for(60_000);
-    assert_eq!(world.call(increase(count, 0)), Answer::Done);
-    world.run_for(120_000);
-    world
-}
 
 #[test]
 fn delete_drops_the_target_at_once_and_lists_the_machine_as_deleting_until_it_is_off() {

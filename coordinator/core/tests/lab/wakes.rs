@@ -5,12 +5,8 @@ use coordinator_core::{
 };
 
 use crate::declare::{bmc, delete, group, group_id, increase, kubelet, lab, machine_spec};
+use crate::steps::phase;
 use crate::world::{Effect, World};
-
-fn phase(world: &mut World, name: &str) -> PhaseName {
-    let now = world.now();
-    world.lab.view(now).machines[&MachineId::new(name)].phase
-}
 
 #[test]
 fn the_first_packet_leaves_at_once_and_the_next_machine_two_seconds_later() {
