@@ -1,7 +1,7 @@
 //! The command line.
-//! Out: exit code 0, 1 if something failed, 64 if the command line or the configuration is wrong.
+//! Out: exit code 0, 1 if something failed or is not right at this moment, 64 if the command line or the configuration is
+//! wrong.
 
-use crate::config::{ConfigError, Settings};
 use crate::{check, run, wake};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use tracing::Level;
 
 /// What the BSD convention calls a usage error; also for a wrong configuration.
-const EXIT_USAGE: u8 = 64;
+pub(crate) const EXIT_USAGE: u8 = 64;
 
 /// Carries out power commands on this host, and as a relay on the machines around it.
 #[derive(Debug, Parser)]
@@ -38,7 +38,7 @@ struct Args {
 enum Task {
     /// Connect to the broker and obey the coordinator.
     Run,
-    /// Send one train of magic packets from this host and tell what left where.
+    /// Send one train of magic packets from this host and tell what left where; fails if nothing could leave.
     Wake {
         /// The MAC address of the sleeping machine's network card.
         mac: MacAddress,
@@ -49,7 +49,8 @@ enum Task {
         #[arg(long)]
         broadcast: Option<Ipv4Addr>,
     },
-    /// Look at configuration, files, broker, network cards and permissions; one line each.
+    /// Look at configuration, files, broker, network cards and permissions; one line each. Ends with 64 if the
+    /// configuration is wrong, with 1 if something else is not right at this moment.
     Check,
 }
 
@@ -77,22 +78,20 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error, ExitCode::FAILURE),
     };
-    let settings = || Settings::read(&args.config);
-    match args.task {
-        Task::Run => match settings().and_then(run::prepare) {
-            Ok(prepared) => runtime.block_on(run::run(prepared)),
-            Err(error) => wrong_config(&error),
-        },
-        Task::Wake {
-            mac,
-            interface,
-            broadcast,
-        } => runtime.block_on(wake::wake(mac, interface, broadcast)),
-        Task::Check => match settings() {
-            Ok(settings) => runtime.block_on(check::check(&args.config, &settings)),
-            Err(error) => wrong_config(&error),
-        },
-    }
+    let code = runtime.block_on(async {
+        match args.task {
+            Task::Run => run::run(&args.config).await,
+            Task::Wake {
+                mac,
+                interface,
+                broadcast,
+            } => wake::wake(mac, interface, broadcast).await,
+            Task::Check => check::check(&args.config).await,
+        }
+    });
+    // A name that is still being looked up must not hold the end.
+    runtime.shutdown_background();
+    code
 }
 
 fn usage(error: &clap::Error) -> ExitCode {
@@ -105,10 +104,6 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     ExitCode::from(EXIT_USAGE)
-}
-
-fn wrong_config(error: &ConfigError) -> ExitCode {
-    complain(error, ExitCode::from(EXIT_USAGE))
 }
 
 /// One line on standard error.

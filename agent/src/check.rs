@@ -1,13 +1,15 @@
 //! `check`: one line for each thing that must be right, and whether it is.
-//! Out: `ok` or `FAIL`, what, and how it stands; exit code 1 if anything fails.
+//! Out: `ok` or `FAIL`, what, and how it stands; exit code 64 if the configuration is wrong, 1 if anything else fails.
 //! Not here: anything that changes power; nothing is armed or written but the state folder's key at the first start.
 
+use crate::args::{EXIT_USAGE, complain};
 use crate::clock::Clock;
 use crate::config::{HostPower, Settings};
+use crate::finding::{Complaint, Finding};
 use crate::host::list_nics;
 use crate::journal_file::JournalFile;
-use crate::result_key;
 use crate::run::link_options;
+use crate::{result_key, segments};
 use agent_core::Stored;
 use hardware::nic::WakeFlag;
 use proto_link::LinkEvent;
@@ -21,11 +23,16 @@ use tokio::time::timeout;
 /// How long the broker may take.
 const BROKER: Duration = Duration::from_secs(10);
 
-/// One line: how it stands, or what is wrong.
-type Finding = Result<String, String>;
-
 /// Looks at everything.
-pub(crate) async fn check(file: &Path, settings: &Settings) -> ExitCode {
+pub(crate) async fn check(file: &Path) -> ExitCode {
+    let settings = match Settings::read(file) {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error, ExitCode::from(EXIT_USAGE)),
+    };
+    tell(look(file, &settings).await)
+}
+
+async fn look(file: &Path, settings: &Settings) -> Vec<(&'static str, Finding)> {
     let mut findings = vec![
         (
             "config",
@@ -43,14 +50,26 @@ pub(crate) async fn check(file: &Path, settings: &Settings) -> ExitCode {
             .map(|finding| ("wake flag", finding)),
     );
     if let Some(relay) = &settings.relay {
+        let found = segments::look(relay).into_iter();
+        findings.extend(found.map(|finding| ("segment", finding)));
         findings.push(("credentials", credentials(&relay.credentials)));
     }
+    findings
+}
+
+fn tell(findings: Vec<(&'static str, Finding)>) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for (what, finding) in findings {
         let (mark, detail) = match finding {
             Ok(detail) => ("ok  ", detail),
-            Err(detail) => {
-                code = ExitCode::FAILURE;
+            Err(Complaint::NotNow(detail)) => {
+                if code == ExitCode::SUCCESS {
+                    code = ExitCode::FAILURE;
+                }
+                ("FAIL", detail)
+            }
+            Err(Complaint::Wrong(detail)) => {
+                code = ExitCode::from(EXIT_USAGE);
                 ("FAIL", detail)
             }
         };
@@ -66,12 +85,11 @@ pub(crate) async fn check(file: &Path, settings: &Settings) -> ExitCode {
 
 fn boot_id(settings: &Settings) -> Finding {
     let path = &settings.paths.boot_id;
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let boot: proto_mqtt::BootId = text
-        .trim()
-        .parse()
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let wrong = |error: &dyn std::error::Error| {
+        Complaint::Wrong(format!("paths.boot_id = {path:?}: {error}"))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let boot: proto_mqtt::BootId = text.trim().parse().map_err(|error| wrong(&error))?;
     Ok(format!(
         "{boot}, up for {} s",
         Clock::of_host(&settings.paths.uptime).now().boot_ms / 1000
@@ -79,12 +97,19 @@ fn boot_id(settings: &Settings) -> Finding {
 }
 
 fn state(settings: &Settings) -> Finding {
-    let folder = settings.state_dir.display();
-    let key = result_key::load_or_make(&settings.state_dir)
-        .map_err(|error| format!("{folder}: {error}"))?;
-    try_to_write(&settings.state_dir)
-        .map_err(|error| format!("{folder} is not writable: {error}"))?;
-    Ok(format!("{folder}, result key {}", key.public_key()))
+    let folder = &settings.state_dir;
+    let wrong = |error: std::io::Error| {
+        Complaint::Wrong(format!(
+            "state_dir = {folder:?}: must be a folder that the agent can write to ({error})"
+        ))
+    };
+    let key = result_key::load_or_make(folder).map_err(wrong)?;
+    try_to_write(folder).map_err(wrong)?;
+    Ok(format!(
+        "{}, result key {}",
+        folder.display(),
+        key.public_key()
+    ))
 }
 
 fn try_to_write(folder: &Path) -> std::io::Result<()> {
@@ -97,7 +122,8 @@ fn journal(settings: &Settings) -> Finding {
     match JournalFile::new(&settings.state_dir).load() {
         Stored::Readable(journal) => Ok(format!("{} orders", journal.entries.len())),
         Stored::Unreadable => {
-            Err("journal.json in the state folder cannot be read; repair or remove it".to_owned())
+            let what = "journal.json in the state folder cannot be read; repair or remove it";
+            Err(Complaint::NotNow(what.to_owned()))
         }
     }
 }
@@ -105,19 +131,20 @@ fn journal(settings: &Settings) -> Finding {
 /// Logs in under a name of its own, so that the running agent keeps its connection.
 async fn broker(settings: &Settings) -> Finding {
     let options = link_options(settings, &format!("{}-check", settings.id));
-    let (link, mut events) = proto_link::connect(options).map_err(|error| error.to_string())?;
+    let connected = proto_link::connect(options);
+    let (link, mut events) = connected.map_err(|error| Complaint::Wrong(error.to_string()))?;
     let finding = match timeout(BROKER, events.recv()).await {
         Ok(Some(LinkEvent::Up { .. } | LinkEvent::Message { .. })) => Ok(format!(
             "{} accepts user {}",
             settings.broker, settings.username
         )),
-        Ok(Some(LinkEvent::Down { reason })) => Err(reason.to_string()),
-        Ok(None) => Err("the link ended".to_owned()),
-        Err(_) => Err(format!(
+        Ok(Some(LinkEvent::Down { reason })) => Err(Complaint::NotNow(reason.to_string())),
+        Ok(None) => Err(Complaint::NotNow("the link ended".to_owned())),
+        Err(_) => Err(Complaint::NotNow(format!(
             "{} did not answer within {} s",
             settings.broker,
             BROKER.as_secs()
-        )),
+        ))),
     };
     link.close().await;
     finding
@@ -126,7 +153,7 @@ async fn broker(settings: &Settings) -> Finding {
 async fn power_off(settings: &Settings) -> Finding {
     match &settings.host {
         HostPower::Logind => logind().await,
-        HostPower::Systemctl => program("systemctl"),
+        HostPower::Systemctl => program("systemctl").map_err(Complaint::Wrong),
         HostPower::Command { off, reboot } => {
             let programs = [Some(off), reboot.as_ref()];
             let found = programs
@@ -137,6 +164,7 @@ async fn power_off(settings: &Settings) -> Finding {
             found
                 .collect::<Result<Vec<_>, _>>()
                 .map(|found| found.join(", "))
+                .map_err(|error| Complaint::Wrong(format!("host: {error}")))
         }
     }
 }
@@ -159,17 +187,16 @@ async fn logind() -> Finding {
     };
     match timeout(BROKER, ask).await {
         Ok(Ok(answer)) if answer == "yes" => Ok("logind allows it to this user".to_owned()),
-        Ok(Ok(answer)) => Err(format!(
+        Ok(Ok(answer)) => Err(Complaint::NotNow(format!(
             "logind says {answer} to this user; install the polkit rule, and check as the agent's user"
-        )),
-        Ok(Err(error)) => {
-            program("systemctl").map_err(|_| format!("no logind ({error}) and no systemctl"))
-        }
-        Err(_) => Err("logind did not answer".to_owned()),
+        ))),
+        Ok(Err(error)) => program("systemctl")
+            .map_err(|_| Complaint::NotNow(format!("no logind ({error}) and no systemctl"))),
+        Err(_) => Err(Complaint::NotNow("logind did not answer".to_owned())),
     }
 }
 
-fn program(name: &str) -> Finding {
+fn program(name: &str) -> Result<String, String> {
     let folders = if name.contains('/') {
         ""
     } else {
@@ -203,7 +230,7 @@ fn network_cards(settings: &Settings) -> Vec<Finding> {
                 "{name} is not set to wake; it is set before each power-off"
             )),
             WakeFlag::NotSupported => Ok(format!("{name} cannot wake on a magic packet")),
-            WakeFlag::Unknown(why) => Err(format!("{name}: {why}")),
+            WakeFlag::Unknown(why) => Err(Complaint::NotNow(format!("{name}: {why}"))),
         }
     };
     cards.iter().map(finding).collect()
@@ -218,7 +245,7 @@ fn credentials(folder: &Path) -> Finding {
                 folder.display()
             ));
         }
-        Err(error) => return Err(format!("{}: {error}", folder.display())),
+        Err(error) => return Err(unreadable(folder, &error)),
     };
     let mut names: Vec<String> = entries
         .flatten()
@@ -232,7 +259,8 @@ fn credentials(folder: &Path) -> Finding {
     for user in &users {
         for kind in ["password", "hosts"] {
             if !names.iter().any(|name| *name == format!("{user}.{kind}")) {
-                return Err(format!("{}/{user}.{kind} is missing", folder.display()));
+                let what = format!("{}/{user}.{kind} is missing", folder.display());
+                return Err(Complaint::Wrong(what));
             }
         }
     }
@@ -255,9 +283,31 @@ fn credentials(folder: &Path) -> Finding {
     ))
 }
 
+fn unreadable(folder: &Path, error: &std::io::Error) -> Complaint {
+    Complaint::Wrong(format!("relay.credentials = {folder:?}: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_worst_finding_decides_the_exit_code() {
+        let [good, not_now, wrong] = [
+            Ok(String::new()),
+            Err(Complaint::NotNow(String::new())),
+            Err(Complaint::Wrong(String::new())),
+        ];
+        for (findings, code) in [
+            (vec![&good], ExitCode::SUCCESS),
+            (vec![&not_now, &good], ExitCode::FAILURE),
+            (vec![&not_now, &wrong], ExitCode::from(64)),
+            (vec![&wrong, &not_now], ExitCode::from(64)),
+        ] {
+            let findings = findings.into_iter().map(|finding| ("x", finding.clone()));
+            assert_eq!(tell(findings.collect()), code);
+        }
+    }
 
     #[test]
     fn programs_are_found_by_name_and_by_path() {
@@ -279,7 +329,7 @@ mod tests {
             std::fs::write(folder.path().join(file), "x").expect("a file");
         }
         assert!(
-            credentials(folder.path()).is_err_and(|line| line.ends_with("r720.hosts is missing"))
+            matches!(credentials(folder.path()), Err(Complaint::Wrong(line)) if line.ends_with("r720.hosts is missing"))
         );
         std::fs::write(folder.path().join("r720.hosts"), "x").expect("a file");
         assert!(

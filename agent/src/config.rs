@@ -1,6 +1,7 @@
 //! The agent's configuration.
-//! In: one TOML file, and the secrets beside it. Out: [`Settings`] of domain types, or one line that says what is wrong.
-//! Holds: unknown fields are refused; relative paths begin at the file's folder; nothing is read later but credentials.
+//! In: one TOML file, and the names of those beside it. Out: [`Settings`] of domain types, or one line that says what is wrong.
+//! Holds: unknown fields are refused; relative paths begin at the file's folder; nothing of it is read again; the files that it names
+//! (password, authority, credentials) are read when they are used.
 
 mod error;
 mod section;
@@ -24,8 +25,8 @@ pub(crate) struct Settings {
     pub(crate) id: AgentId,
     pub(crate) broker: BrokerUrl,
     pub(crate) username: String,
-    pub(crate) password: Option<String>,
-    pub(crate) ca_pem: Option<Vec<u8>>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     pub(crate) coordinator_key: PublicKey,
     pub(crate) state_dir: PathBuf,
     pub(crate) allow: Vec<Verb>,
@@ -74,7 +75,7 @@ pub(crate) struct Paths {
 }
 
 impl Settings {
-    /// Reads the file and the secrets that it names.
+    /// Reads the file, and looks whether those that it names can be read.
     pub(crate) fn read(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable {
             file: file.display().to_string(),
@@ -83,7 +84,7 @@ impl Settings {
         Self::parse(&text, file)
     }
 
-    fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         let mut top = Section::parse(text, file)?;
         let id = own_id(&mut top)?;
         let settings = Self {
@@ -92,8 +93,8 @@ impl Settings {
                 "the broker's address, as mqtts://192.168.1.10:8883",
             )?,
             username: top.text("username")?.unwrap_or_else(|| id.to_string()),
-            password: top.secret("password_file", "password")?,
-            ca_pem: top.file("ca_file", "ca.pem")?,
+            password_file: top.file("password_file", "password")?,
+            ca_file: top.file("ca_file", "ca.pem")?,
             coordinator_key: top
                 .required("coordinator_key", "'ed25519:' and 43 characters of base64")?,
             state_dir: top.path("state_dir", "/var/lib/homelab-agent")?,

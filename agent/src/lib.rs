@@ -13,11 +13,16 @@ pub mod args;
 mod check;
 mod clock;
 mod config;
+mod finding;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod host;
 mod journal_file;
 mod publications;
 mod result_key;
 mod run;
+mod segments;
 mod shell;
+mod signals;
 mod systemd;
 mod wake;

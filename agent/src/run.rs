@@ -2,23 +2,24 @@
 //! In: link events, answers of the host, time, signals. Out: exit code.
 //! Holds: one task owns the core; whatever takes a while runs beside it and sends its answer back.
 
-use crate::args::complain;
+use crate::args::{EXIT_USAGE, complain};
 use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::host::{Host, POLICY_INTERVAL, RealHost};
 use crate::journal_file::JournalFile;
 use crate::publications::Publications;
 use crate::shell::{Link, Shell};
-use crate::{result_key, systemd};
+use crate::signals::Signals;
+use crate::{result_key, segments, systemd};
 use agent_core::{Agent, Config, Input};
 use proto_link::{LinkEvent, LinkOptions, Will};
 use proto_mqtt::key::{COORDINATOR_KID, Signer, TrustedKeys};
 use proto_mqtt::report::{Policy, Status};
 use proto_mqtt::{AgentId, BootId, Instance, Text};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
@@ -28,15 +29,28 @@ const ANSWERS: usize = 256;
 /// Without a deadline of the core the loop still looks at the time: a suspend shows only there.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// Connects and obeys until it is told to end.
+pub(crate) async fn run(file: &Path) -> ExitCode {
+    // First of all: a stop that comes while files are read is a stop and no failure.
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return complain(&error, ExitCode::FAILURE),
+    };
+    match Settings::read(file).and_then(prepare) {
+        Ok(prepared) => serve(prepared, signals).await,
+        Err(error) => complain(&error, ExitCode::from(EXIT_USAGE)),
+    }
+}
+
 /// A configuration whose files have been read.
-pub(crate) struct Prepared {
+struct Prepared {
     settings: Settings,
     config: Config,
     signer: Signer,
 }
 
 /// Reads and makes the files that the agent cannot do without.
-pub(crate) fn prepare(settings: Settings) -> Result<Prepared, ConfigError> {
+fn prepare(settings: Settings) -> Result<Prepared, ConfigError> {
     link_options(&settings, settings.id.as_str())
         .check()
         .map_err(ConfigError::Link)?;
@@ -93,8 +107,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Connects and obeys until it is told to end.
-pub(crate) async fn run(prepared: Prepared) -> ExitCode {
+async fn serve(prepared: Prepared, signals: Signals) -> ExitCode {
     let Prepared {
         settings,
         config,
@@ -114,7 +127,7 @@ pub(crate) async fn run(prepared: Prepared) -> ExitCode {
     };
     let (link, events) = match proto_link::connect(options) {
         Ok(connected) => connected,
-        Err(error) => return complain(&ConfigError::Link(error), ExitCode::from(64)),
+        Err(error) => return complain(&ConfigError::Link(error), ExitCode::from(EXIT_USAGE)),
     };
     let (answers, answered) = mpsc::channel(ANSWERS);
     let publications = Publications::new(settings.id.clone(), signer);
@@ -132,10 +145,9 @@ pub(crate) async fn run(prepared: Prepared) -> ExitCode {
         ended: false,
     };
     shell.start(steps);
-    let signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return complain(&error, ExitCode::FAILURE),
-    };
+    if let Some(relay) = &settings.relay {
+        segments::warn(relay);
+    }
     tracing::info!(id = %settings.id, broker = %settings.broker, "agent started");
     systemd::ready();
     let code = obey(
@@ -157,8 +169,8 @@ pub(crate) async fn run(prepared: Prepared) -> ExitCode {
 pub(crate) fn link_options(settings: &Settings, client_id: &str) -> LinkOptions {
     let mut options = LinkOptions::new(settings.broker.clone(), client_id);
     options.username = Some(settings.username.clone());
-    options.password = settings.password.clone();
-    options.ca_pem = settings.ca_pem.clone();
+    options.password_file = settings.password_file.clone();
+    options.ca_file = settings.ca_file.clone();
     options
 }
 
@@ -175,27 +187,6 @@ struct Sources {
     events: mpsc::Receiver<LinkEvent>,
     answered: mpsc::Receiver<Input>,
     signals: Signals,
-}
-
-struct Signals {
-    term: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 async fn obey<L: Link>(shell: &mut Shell<L>, mut sources: Sources, health: Duration) -> ExitCode {

@@ -7,6 +7,8 @@
 mod address;
 mod credentials;
 mod discovery;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod gate;
 mod http;
 mod json;

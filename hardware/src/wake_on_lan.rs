@@ -1,12 +1,13 @@
 //! Wake-on-LAN: magic packets by UDP broadcast on the right network card.
 //! In: a [`MacAddress`] and [`WakeOptions`]. Out: [`WakeSent`], which tells exactly what left by which card.
-//! Holds: a packet that left proves nothing about the machine; with a broadcast address given, 255.255.255.255 is not used.
+//! Holds: a packet that left proves nothing about the machine; without a link none left; with a broadcast address given,
+//! 255.255.255.255 is not used.
 //! Not here: raw frames and IPv6, repeating until the machine is seen, arming the sleeping card ([`nic`](crate::nic)).
 
 mod interfaces;
 mod packet;
+mod sent;
 
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -14,12 +15,13 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use interfaces::{Card, Footing, Link};
 pub use packet::{SecureOn, SecureOnFault, magic_packet};
+pub use sent::{PacketsSent, SendFault, WakeSent};
 
 use crate::fault::{Fault, FaultKind};
 use crate::mac_address::MacAddress;
 use crate::power::{Answer, Applied, PowerSwitch, Step};
-use interfaces::Lan;
 
 /// Where the kernel lists network cards.
 const NETWORK_CARDS: &str = "/sys/class/net";
@@ -72,9 +74,10 @@ impl WakeOnLan {
     ///
     /// # Errors
     /// `InvalidConfig` for options that cannot work or a card that is not there, `Unreachable` or `Denied` if not one
-    /// packet could leave.
+    /// packet could leave: the fault tells what the kernel knows of each card.
     pub async fn wake(&self) -> Result<WakeSent, Fault> {
-        let routes = self.routes(Path::new(NETWORK_CARDS))?;
+        let cards = Path::new(NETWORK_CARDS);
+        let routes = self.routes(cards)?;
         let packet = magic_packet(self.target, self.options.secure_on.as_ref());
         let mut senders = routes
             .into_iter()
@@ -88,6 +91,9 @@ impl WakeOnLan {
                 sender.send(&packet);
             }
         }
+        for sender in &mut senders {
+            sender.look_again(cards);
+        }
         self.outcome(senders)
     }
 
@@ -99,20 +105,22 @@ impl WakeOnLan {
                 "Wake-on-LAN needs at least one packet and ports from 1 to 65535",
             ));
         }
-        let lans = match (&options.interface, options.broadcast) {
-            (None, Some(destination)) => return Ok(vec![Route::unbound(destination)]),
+        let used = match (&options.interface, options.broadcast) {
+            (None, Some(destination)) => {
+                return Ok(vec![Route::unbound(cards, destination)]);
+            }
             (None, None) => interfaces::usable(cards)?,
             (Some(name), _) => vec![interfaces::named(cards, name)?],
         };
-        if lans.is_empty() {
+        if used.is_empty() {
             return Err(Fault::new(
                 FaultKind::InvalidConfig,
                 "no network card is up that could carry a magic packet; name one in `interface`",
             ));
         }
-        Ok(lans
+        Ok(used
             .iter()
-            .flat_map(|lan| routes_of(lan, options.broadcast))
+            .flat_map(|card| routes_of(card, options.broadcast))
             .collect())
     }
 
@@ -124,14 +132,10 @@ impl WakeOnLan {
                 .flat_map(|sender| sender.sends)
                 .collect(),
         };
-        if sent.sends.iter().any(|send| send.packets > 0) {
+        if sent.left() > 0 {
             return Ok(sent);
         }
-        let denied = sent
-            .sends
-            .iter()
-            .any(|send| send.fault.as_ref().is_some_and(SendFault::is_denied));
-        let kind = if denied {
+        let kind = if sent.is_denied() {
             FaultKind::Denied
         } else {
             FaultKind::Unreachable
@@ -157,138 +161,36 @@ impl PowerSwitch for WakeOnLan {
     }
 }
 
-/// What left, for one train of packets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WakeSent {
-    /// The machine's card.
-    pub target: MacAddress,
-    /// One entry for each card, destination and port.
-    pub sends: Vec<PacketsSent>,
-}
-
-/// The packets to one destination and port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PacketsSent {
-    /// The card, or `None` where the kernel chose it by its routes.
-    pub interface: Option<String>,
-    /// Whether the card has a link; without one the kernel takes packets all the same, and they go nowhere.
-    pub carrier: bool,
-    /// IPv4 destination.
-    pub destination: Ipv4Addr,
-    /// UDP destination port.
-    pub port: u16,
-    /// Packets that the kernel took.
-    pub packets: u32,
-    /// The last failure, if any packet was not taken.
-    pub fault: Option<SendFault>,
-}
-
-/// Why the kernel did not take a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SendFault {
-    kind: io::ErrorKind,
-    text: String,
-}
-
-impl SendFault {
-    fn is_denied(&self) -> bool {
-        self.kind == io::ErrorKind::PermissionDenied
-    }
-}
-
-impl From<io::Error> for SendFault {
-    fn from(fault: io::Error) -> Self {
-        Self {
-            kind: fault.kind(),
-            text: fault.to_string(),
-        }
-    }
-}
-
-impl fmt::Display for WakeSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let most = self
-            .sends
-            .iter()
-            .map(|send| send.packets)
-            .max()
-            .unwrap_or(0);
-        write!(f, "{most} magic packets for {} left", self.target)?;
-        let mut parts = self
-            .sends
-            .chunk_by(|a, b| a.interface == b.interface)
-            .peekable();
-        while let Some(part) = parts.next() {
-            part_of_one_card(f, part)?;
-            if parts.peek().is_some() {
-                f.write_str(";")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn part_of_one_card(f: &mut fmt::Formatter<'_>, sends: &[PacketsSent]) -> fmt::Result {
-    let Some(first) = sends.first() else {
-        return Ok(());
-    };
-    if let Some(interface) = &first.interface {
-        write!(f, " {interface}")?;
-    }
-    if !first.carrier {
-        f.write_str(" (no carrier)")?;
-    }
-    let mut destinations: Vec<String> = Vec::new();
-    let mut ports: Vec<String> = Vec::new();
-    for send in sends {
-        let (destination, port) = (send.destination.to_string(), send.port.to_string());
-        if !destinations.contains(&destination) {
-            destinations.push(destination);
-        }
-        if !ports.contains(&port) {
-            ports.push(port);
-        }
-    }
-    write!(
-        f,
-        " to {}, ports {}",
-        destinations.join(" and "),
-        ports.join(",")
-    )?;
-    for send in sends {
-        if let Some(fault) = &send.fault {
-            write!(
-                f,
-                " (failed to {}:{}: {})",
-                send.destination, send.port, fault.text
-            )?;
-        }
-    }
-    Ok(())
+/// The cards of this host, by name: those that could carry magic packets, and those that could not.
+///
+/// # Errors
+/// `InvalidConfig` or `Transient` if the kernel does not list its cards or their addresses.
+pub fn cards() -> Result<Vec<Card>, Fault> {
+    interfaces::all(Path::new(NETWORK_CARDS))
 }
 
 /// One way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Route {
     interface: Option<String>,
-    carrier: bool,
+    link: Link,
     destination: Ipv4Addr,
 }
 
 impl Route {
-    fn unbound(destination: Ipv4Addr) -> Self {
+    fn unbound(cards: &Path, destination: Ipv4Addr) -> Self {
         Self {
             interface: None,
-            carrier: true,
+            link: interfaces::link_towards(cards, destination),
             destination,
         }
     }
 }
 
-fn routes_of(lan: &Lan, broadcast: Option<Ipv4Addr>) -> Vec<Route> {
+fn routes_of(card: &Card, broadcast: Option<Ipv4Addr>) -> Vec<Route> {
     let destinations = match broadcast {
         Some(destination) => vec![destination],
-        None => lan
+        None => card
             .broadcasts
             .iter()
             .copied()
@@ -298,8 +200,8 @@ fn routes_of(lan: &Lan, broadcast: Option<Ipv4Addr>) -> Vec<Route> {
     destinations
         .into_iter()
         .map(|destination| Route {
-            interface: Some(lan.name.clone()),
-            carrier: lan.carrier,
+            interface: Some(card.name.clone()),
+            link: card.link,
             destination,
         })
         .collect()
@@ -322,7 +224,7 @@ impl Sender {
             .iter()
             .map(|port| PacketsSent {
                 interface: route.interface.clone(),
-                carrier: route.carrier,
+                link: route.link,
                 destination: route.destination,
                 port: *port,
                 packets: 0,
@@ -339,6 +241,18 @@ impl Sender {
             match socket.send_to(packet, &to.into()) {
                 Ok(_) => send.packets += 1,
                 Err(fault) => send.fault = Some(fault.into()),
+            }
+        }
+    }
+
+    /// A link that came up during the train may have carried its later packets.
+    fn look_again(&mut self, cards: &Path) {
+        for send in &mut self.sends {
+            if send.link != Link::Up {
+                send.link = match &send.interface {
+                    Some(name) => interfaces::link(cards, name),
+                    None => interfaces::link_towards(cards, send.destination),
+                };
             }
         }
     }

@@ -4,10 +4,6 @@
 use std::{collections::BTreeMap, process::Output, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use proto_autoscaler::{
-    ExternalGrpcNode, NodeGroupDeleteNodesRequest, NodeGroupIncreaseSizeRequest,
-    NodeGroupTargetSizeRequest, RefreshRequest, cloud_provider_client::CloudProviderClient,
-};
 use serde_json::Value;
 use tests::{
     harness::{programs, wait},
@@ -82,6 +78,14 @@ impl Wires {
     /// All that was heard on the home segment before now.
     async fn heard_at_home(&self) -> Result<Vec<Sighting>> {
         heard_until_now(&self.relay.host, "a0", || self.home.sightings()).await
+    }
+
+    /// Nothing was heard on either segment before now.
+    async fn heard_nothing(&self) -> Result<()> {
+        for heard in [self.heard_at_home().await?, self.heard_in_the_rack().await?] {
+            ensure!(heard.is_empty(), "{heard:?}");
+        }
+        Ok(())
     }
 
     /// All that was heard on the rack segment before now.
@@ -209,13 +213,7 @@ async fn missing_card_is_named_and_nothing_leaves() -> Result<()> {
     ensure!(complaint.lines().count() == 1, "{complaint}");
     let expected = "there is no network card `eth7`; there are a0, a1, lo";
     ensure!(complaint.contains(expected), "{complaint}");
-    for heard in [
-        wires.heard_at_home().await?,
-        wires.heard_in_the_rack().await?,
-    ] {
-        ensure!(heard.is_empty(), "{heard:?}");
-    }
-    Ok(())
+    wires.heard_nothing().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,16 +242,15 @@ async fn card_without_a_link_is_told_and_nothing_leaves() -> Result<()> {
     }
     let wires = Wires::new().await?;
     wires.relay.home_cable.pull()?;
-    let said = wires.wakes(&[NUC, "--interface", "a0"])?;
-    ensure!(said.contains(" a0 (no carrier) to 10.77.0.255 "), "{said}");
+    let output = wires.wake(&[NUC, "--interface", "a0"])?;
+    let complaint = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(1), "{}", output.status);
+    let expected = format!(
+        "no magic packet for {NUC} left: a0 (no carrier) to 10.77.0.255 and 255.255.255.255"
+    );
+    ensure!(complaint.contains(&expected), "{complaint}");
     wires.relay.home_cable.replug().await?;
-    for heard in [
-        wires.heard_at_home().await?,
-        wires.heard_in_the_rack().await?,
-    ] {
-        ensure!(heard.is_empty(), "{heard:?}");
-    }
-    Ok(())
+    wires.heard_nothing().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,15 +262,10 @@ async fn machines_that_want_a_password_wake_by_a_relay_on_their_segment_and_slee
         return Ok(());
     }
     let stage = LanStage::start(&[FOUR, SIX, NONE], Recorder::in_memory()).await?;
-    let mut client = CloudProviderClient::new(stage.channel()?);
+    let caller = stage.caller()?;
     let recorder = &stage.recorder;
     recorder.ask_any(&["nuc1", "nuc2", "nuc3"], 2, Wish::On);
-    let id = "default/home".to_owned();
-    let request = NodeGroupIncreaseSizeRequest {
-        delta: 2,
-        id: id.clone(),
-    };
-    client.node_group_increase_size(request).await?;
+    caller.increase("home", 2).await?;
     // Equal in all else, machines are chosen by their names.
     for sleeper in [FOUR, SIX] {
         let name = sleeper.name;
@@ -290,21 +282,9 @@ async fn machines_that_want_a_password_wake_by_a_relay_on_their_segment_and_slee
     ensure!(elsewhere.is_empty(), "{elsewhere:?}");
 
     recorder.ask("nuc1", Wish::Off);
-    client.refresh(RefreshRequest {}).await?;
-    let node = ExternalGrpcNode {
-        provider_id: "homelab://default/nuc1".into(),
-        name: "nuc1".into(),
-        ..ExternalGrpcNode::default()
-    };
-    let request = NodeGroupDeleteNodesRequest {
-        nodes: vec![node],
-        id: id.clone(),
-    };
-    client.node_group_delete_nodes(request).await?;
+    caller.delete("home", "nuc1").await?;
     stage.machines["nuc1"].until(Power::Off, LIMIT).await?;
-    let request = NodeGroupTargetSizeRequest { id };
-    let target = client.node_group_target_size(request).await?.into_inner();
-    ensure!(target.target_size == 1, "{target:?}");
+    ensure!(caller.look("home").await? == 1);
     let counts = ["nuc1", "nuc2", "nuc3"].map(|name| (recorder.wakes(name), recorder.stops(name)));
     ensure!(counts == [(1, 1), (1, 0), (0, 0)], "{counts:?}");
     let unasked = recorder.unasked_effects(Duration::ZERO);

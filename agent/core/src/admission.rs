@@ -36,6 +36,8 @@ pub(crate) enum Refused {
     Unproved(Refusal),
     /// The coordinator signed it.
     Proved(CommandHead, ResultState, Refusal),
+    /// The coordinator signed it, and it came in time: it stays refused when it is repeated after its obstacle is gone.
+    Settled(Box<Identity>, CommandHead, Refusal),
 }
 
 impl Agent {
@@ -49,12 +51,13 @@ impl Agent {
             return answer
                 .map_err(|refusal| Refused::Proved(head, ResultState::Duplicate, refusal));
         }
-        self.check_order_in_time(&body, now)
-            .and_then(|()| self.check_verb(&body.order))
+        self.check_order_in_time(&body, now).map_err(refused)?;
+        let settled = |refusal| Refused::Settled(Box::new(Identity::from(&body)), head, refusal);
+        self.check_verb(&body.order)
             .and_then(|()| self.check_host(&body, now))
             .and_then(|()| self.check_expectation(&body))
             .and_then(|()| self.check_free(&body))
-            .map_err(refused)?;
+            .map_err(settled)?;
         Ok(Admitted::New(Box::new(body)))
     }
 
@@ -339,7 +342,16 @@ impl Agent {
     /// Tells of a refusal: under its id if the coordinator signed it, else under no id, so that a forger cannot end an
     /// operation that is still to come; and not more often than once a second, so that a flood stays silent.
     pub(crate) fn refuse(&mut self, refused: Refused, turn: &mut Turn) {
+        let mut settles = None;
         let (id, token, state, refusal) = match refused {
+            Refused::Settled(identity, head, refusal) => {
+                settles = Some(identity);
+                let refusal = Refusal {
+                    id: Some(head.id),
+                    ..refusal
+                };
+                (head.id, head.token, ResultState::Refused, refusal)
+            }
             Refused::Proved(head, state, refusal) => {
                 let refusal = Refusal {
                     id: Some(head.id),
@@ -357,6 +369,9 @@ impl Agent {
         let mut result = self.result(id, token, state, turn.now);
         result.code = Some(refusal.code);
         result.msg = refusal.detail.clone();
+        if let Some(identity) = settles {
+            self.replies.record(*identity, result.clone());
+        }
         turn.steps.push(Step::Log(refusal));
         self.publish(Report::Result(result), turn);
     }

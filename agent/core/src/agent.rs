@@ -274,9 +274,10 @@ impl Agent {
     }
 
     pub(crate) fn write_journal(&mut self, waiting: Option<Ulid>, turn: &mut Turn) {
-        self.journal.marks = self
-            .marks
-            .of(self.journal.entries.iter().map(|entry| &entry.target));
+        // A mark outlives the entries that it came from.
+        let stored = self.journal.marks.iter().map(|mark| &mark.target);
+        let listed = self.journal.entries.iter().map(|entry| &entry.target);
+        self.journal.marks = self.marks.of(stored.chain(listed));
         self.writes.push_back(waiting);
         turn.steps.push(Step::WriteJournal(self.journal.clone()));
     }

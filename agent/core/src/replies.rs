@@ -1,6 +1,6 @@
 //! What was answered to which command.
-//! Holds: the last answer to each of the last 64 commands that were accepted; refusals are not kept, so that a
-//! command may be signed again with a fresh challenge.
+//! Holds: the last answer to each of the last 64 commands that came in time. The refusal of one that came too late is not
+//! kept, so that it may be signed again with a fresh challenge.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

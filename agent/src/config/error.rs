@@ -1,6 +1,6 @@
 //! What can be wrong with the configuration: always one line with file, field, value and what would be right.
 
-use proto_link::LinkConfigFault;
+use proto_link::{LinkConfigFault, LinkSetting};
 use std::io;
 use thiserror::Error;
 
@@ -56,18 +56,11 @@ pub(crate) enum ConfigError {
     Link(#[source] LinkConfigFault),
 }
 
-/// The field that such a fault comes from; what the agent itself chooses is sound.
+/// The field that such a fault comes from.
 fn link_field(fault: &LinkConfigFault) -> &'static str {
-    match fault {
-        LinkConfigFault::CaPem(_) | LinkConfigFault::CaWithoutTls => "ca_file",
-        LinkConfigFault::PasswordWithoutUser => "password_file",
-        LinkConfigFault::ClientId
-        | LinkConfigFault::KeepAlive(_)
-        | LinkConfigFault::MaxPacket(_)
-        | LinkConfigFault::Reconnect
-        | LinkConfigFault::Filter(_)
-        | LinkConfigFault::NoSystemRoots(_)
-        | LinkConfigFault::ServerName(_)
-        | LinkConfigFault::Tls(_) => "broker",
+    match fault.setting() {
+        LinkSetting::Broker => "broker",
+        LinkSetting::PasswordFile => "password_file",
+        LinkSetting::CaFile => "ca_file",
     }
 }

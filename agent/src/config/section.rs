@@ -191,16 +191,16 @@ impl Section {
         Ok(self.beside(path.as_deref().unwrap_or(default)))
     }
 
-    /// The content of a file that is named, or of the default one if that exists.
+    /// A file that is named, or the default one if that exists; it can be opened.
     pub(super) fn file(
         &mut self,
         name: &'static str,
         default: &str,
-    ) -> Result<Option<Vec<u8>>, ConfigError> {
+    ) -> Result<Option<PathBuf>, ConfigError> {
         let named = self.text(name)?;
         let path = self.beside(named.as_deref().unwrap_or(default));
-        match std::fs::read(&path) {
-            Ok(content) => Ok(Some(content)),
+        match std::fs::File::open(&path) {
+            Ok(_) => Ok(Some(path)),
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(None)
             }
@@ -217,20 +217,6 @@ impl Section {
                 ))
             }
         }
-    }
-
-    /// The same for one line of text.
-    pub(super) fn secret(
-        &mut self,
-        name: &'static str,
-        default: &str,
-    ) -> Result<Option<String>, ConfigError> {
-        let Some(content) = self.file(name, default)? else {
-            return Ok(None);
-        };
-        let text = String::from_utf8(content)
-            .map_err(|_| self.wrong(name, "its content", "text in UTF-8"))?;
-        Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
     }
 
     pub(super) fn wrong(&self, name: &str, value: &str, right: &str) -> ConfigError {

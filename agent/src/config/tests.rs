@@ -19,7 +19,7 @@ fn parse_text(text: &str) -> Result<Settings, String> {
 fn two_lines_are_enough() {
     let settings = parse("").expect("a good file");
     assert_eq!(settings.username, "nuc1");
-    assert_eq!((settings.password, settings.ca_pem), (None, None));
+    assert_eq!((settings.password_file, settings.ca_file), (None, None));
     assert_eq!(settings.state_dir, Path::new("/var/lib/homelab-agent"));
     assert_eq!(settings.allow, [Verb::PowerOff, Verb::PowerReboot]);
     assert_eq!(
@@ -108,8 +108,13 @@ fn files_beside_the_toml_are_taken_if_they_exist() {
     let text = format!("id = \"nuc1\"\nbroker = \"mqtts://b\"\ncoordinator_key = \"{KEY}\"");
     std::fs::write(&file, text).expect("a file");
     let settings = Settings::read(&file).expect("a good file");
-    assert_eq!(settings.password.as_deref(), Some("secret"));
-    assert_eq!(settings.ca_pem.as_deref(), Some(b"PEM".as_slice()));
+    assert_eq!(
+        (settings.password_file, settings.ca_file),
+        (
+            Some(folder.path().join("password")),
+            Some(folder.path().join("ca.pem"))
+        )
+    );
 }
 
 /// A line in the file, and a part of the line that is said about it.

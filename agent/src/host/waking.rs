@@ -46,7 +46,7 @@ fn refused(error: &dyn std::error::Error) -> DriverFault {
 
 /// One entry for each card, without what did not leave.
 fn outcome(sent: &WakeSent) -> WakeOutcome {
-    let left: Vec<&PacketsSent> = sent.sends.iter().filter(|send| send.packets > 0).collect();
+    let left: Vec<&PacketsSent> = sent.sends.iter().filter(|send| send.left() > 0).collect();
     let mut ports: Vec<u16> = Vec::new();
     let mut cards: Vec<Sent> = Vec::new();
     for send in &left {
@@ -67,7 +67,7 @@ fn outcome(sent: &WakeSent) -> WakeOutcome {
     WakeOutcome {
         sent: cards,
         ports,
-        packets: left.iter().map(|send| send.packets).sum(),
+        packets: left.iter().map(|send| send.left()).sum(),
     }
 }
 

@@ -1,13 +1,10 @@
 //! The agents' broker: a real one by its address, or the embedded one on loopback.
 //! In: settings. Out: where it is, and the options of our connection to it.
 
-use std::fs;
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proto_link::{Backoff, BrokerUrl, LinkConfigFault, LinkOptions};
+use proto_link::{Backoff, BrokerUrl, LinkConfigFault, LinkOptions, LinkSetting};
 use thiserror::Error;
 
 use super::RunFault;
@@ -25,18 +22,9 @@ pub(super) struct Broker {
     options: LinkOptions,
 }
 
-/// A file of the broker's settings cannot be used.
+/// The broker's settings cannot be used.
 #[derive(Debug, Error)]
-enum FileFault {
-    #[error("{flag}: cannot read {}", path.display())]
-    Read {
-        flag: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("--broker-password-file: {} is empty", .0.display())]
-    EmptyPassword(PathBuf),
+enum SettingFault {
     #[error("--broker-password-file needs a user in --broker, as in mqtts://coordinator@host:8883")]
     PasswordWithoutUser,
     #[error("{flag}")]
@@ -51,7 +39,7 @@ enum FileFault {
 }
 
 impl Broker {
-    /// Starts the embedded broker, or reads the files of a real one.
+    /// Starts the embedded broker, or looks at the files of a real one.
     pub(super) async fn start(settings: BrokerSettings) -> Result<Self, RunFault> {
         let mut options = match settings {
             BrokerSettings::Embedded { address } => embedded(address).await?,
@@ -62,20 +50,12 @@ impl Broker {
                 ca_file,
             } => {
                 if password_file.is_some() && user.is_none() {
-                    return Err(RunFault::configuration(FileFault::PasswordWithoutUser));
+                    return Err(RunFault::configuration(SettingFault::PasswordWithoutUser));
                 }
                 let mut options = LinkOptions::new(url, "");
                 options.username = user;
-                options.password = password_file
-                    .as_deref()
-                    .map(password)
-                    .transpose()
-                    .map_err(RunFault::configuration)?;
-                let ca = ca_file
-                    .as_deref()
-                    .map(|path| read("--broker-ca-file", path))
-                    .transpose();
-                options.ca_pem = ca.map_err(RunFault::configuration)?;
+                options.password_file = password_file;
+                options.ca_file = ca_file;
                 options
             }
         };
@@ -121,40 +101,15 @@ async fn embedded(address: SocketAddr) -> Result<LinkOptions, RunFault> {
 
 #[cfg(not(feature = "embedded-broker"))]
 async fn embedded(address: SocketAddr) -> Result<LinkOptions, RunFault> {
-    Err(RunFault::configuration(FileFault::NotBuiltIn(address)))
+    Err(RunFault::configuration(SettingFault::NotBuiltIn(address)))
 }
 
 /// The fault with the flag that it came by.
-fn unusable(source: LinkConfigFault) -> FileFault {
-    let flag = match source {
-        LinkConfigFault::CaPem(_) | LinkConfigFault::CaWithoutTls => "--broker-ca-file",
-        LinkConfigFault::PasswordWithoutUser => "--broker-password-file",
-        LinkConfigFault::ClientId
-        | LinkConfigFault::KeepAlive(_)
-        | LinkConfigFault::MaxPacket(_)
-        | LinkConfigFault::Reconnect
-        | LinkConfigFault::Filter(_)
-        | LinkConfigFault::NoSystemRoots(_)
-        | LinkConfigFault::ServerName(_)
-        | LinkConfigFault::Tls(_) => "--broker",
+fn unusable(source: LinkConfigFault) -> SettingFault {
+    let flag = match source.setting() {
+        LinkSetting::Broker => "--broker",
+        LinkSetting::PasswordFile => "--broker-password-file",
+        LinkSetting::CaFile => "--broker-ca-file",
     };
-    FileFault::Link { flag, source }
-}
-
-/// The first line of the file: editors end it with a newline that is no part of the password.
-fn password(path: &Path) -> Result<String, FileFault> {
-    let text = read("--broker-password-file", path)?;
-    let text = String::from_utf8_lossy(&text);
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(line.to_owned()),
-        Some(_) | None => Err(FileFault::EmptyPassword(path.to_owned())),
-    }
-}
-
-fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, FileFault> {
-    fs::read(path).map_err(|source| FileFault::Read {
-        flag,
-        path: path.to_owned(),
-        source,
-    })
+    SettingFault::Link { flag, source }
 }

@@ -1,60 +1,114 @@
 //! Which network cards can carry a magic packet, and to which broadcast addresses.
-//! In: the kernel's folder of cards, the addresses of this host. Out: [`Lan`]s.
+//! In: the kernel's folder of cards, the addresses of this host. Out: [`Card`]s.
 //! Holds: container networks, tunnels and loopback are never chosen by themselves; only a name chooses them.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 
 use if_addrs::IfAddr;
 
 use crate::fault::{Fault, FaultKind};
 
-/// A card and the networks on it.
+/// A network card as a way out for magic packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lan {
-    pub(super) name: String,
-    /// Whether there is a link.
-    pub(super) carrier: bool,
+pub struct Card {
+    /// Its name.
+    pub name: String,
+    /// Whether it carries anything now.
+    pub link: Link,
+    /// What it stands on.
+    pub footing: Footing,
     /// Broadcast addresses of its IPv4 networks.
-    pub(super) broadcasts: Vec<Ipv4Addr>,
+    pub broadcasts: Vec<Ipv4Addr>,
+}
+
+/// Whether a card carries anything now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It is up and has a link.
+    Up,
+    /// It is up, but nothing answers at the other end of the cable.
+    NoCarrier,
+    /// It was not set up, or was taken down.
+    Down,
+}
+
+/// What a card stands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Footing {
+    /// A device, or a bridge, VLAN or bond over one.
+    Device,
+    /// A device whose packets leave by the bridge or bond of this name.
+    PartOf(String),
+    /// Nothing that this host shows: the card of a container or virtual machine, or a tunnel. Only its other end knows.
+    Elsewhere,
+    /// Nothing: loopback, or a bridge, VLAN or bond that has no device below it, as that of a container network.
+    Nothing,
+}
+
+impl Card {
+    /// Whether it is chosen without being named.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.link == Link::Up && self.footing == Footing::Device
+    }
 }
 
 /// The card of this name.
-pub(super) fn named(cards: &Path, name: &str) -> Result<Lan, Fault> {
-    let known = names(cards)?;
-    if !known.iter().any(|card| card == name) {
-        let detail = format!(
-            "there is no network card `{name}`; there are {}",
-            known.join(", ")
-        );
-        return Err(Fault::new(FaultKind::InvalidConfig, detail));
+pub(super) fn named(cards: &Path, name: &str) -> Result<Card, Fault> {
+    let mut known = all(cards)?;
+    if let Some(index) = known.iter().position(|card| card.name == name) {
+        return Ok(known.swap_remove(index));
     }
-    Ok(lan(cards, name, &addresses()?))
+    let names: Vec<_> = known.into_iter().map(|card| card.name).collect();
+    let detail = format!(
+        "there is no network card `{name}`; there are {}",
+        names.join(", ")
+    );
+    Err(Fault::new(FaultKind::InvalidConfig, detail))
 }
 
 /// All cards that are up, have a link, and reach a real network.
-pub(super) fn usable(cards: &Path) -> Result<Vec<Lan>, Fault> {
-    let addresses = addresses()?;
-    let lans = names(cards)?
-        .into_iter()
-        .filter(|name| is_usable(cards, name))
-        .map(|name| lan(cards, &name, &addresses));
-    Ok(lans.collect())
+pub(super) fn usable(cards: &Path) -> Result<Vec<Card>, Fault> {
+    let mut found = all(cards)?;
+    found.retain(Card::is_usable);
+    Ok(found)
 }
 
-fn lan(cards: &Path, name: &str, addresses: &[(String, Ipv4Addr)]) -> Lan {
-    let mut broadcasts: Vec<_> = addresses
-        .iter()
-        .filter(|(card, _)| card == name)
-        .map(|(_, broadcast)| *broadcast)
-        .collect();
-    broadcasts.dedup();
-    Lan {
-        name: name.to_owned(),
-        carrier: has_carrier(cards, name),
-        broadcasts,
-    }
+/// All cards, by name.
+pub(super) fn all(cards: &Path) -> Result<Vec<Card>, Fault> {
+    let addresses = addresses()?;
+    let card = |name: String| {
+        let mut broadcasts: Vec<_> = addresses
+            .iter()
+            .filter(|(card, _)| *card == name)
+            .map(|(_, broadcast)| *broadcast)
+            .collect();
+        broadcasts.dedup();
+        Card {
+            link: link(cards, &name),
+            footing: footing(cards, &name),
+            broadcasts,
+            name,
+        }
+    };
+    Ok(names(cards)?.into_iter().map(card).collect())
+}
+
+/// The link of the card by which the kernel would send to this address; up where that cannot be told.
+pub(super) fn link_towards(cards: &Path, destination: Ipv4Addr) -> Link {
+    let name = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.set_broadcast(true).ok()?;
+        // For UDP this sends nothing: it only makes the kernel choose a route, and with it our address. The port is any.
+        socket.connect((destination, 9)).ok()?;
+        let own = socket.local_addr().ok()?.ip();
+        let found = if_addrs::get_if_addrs().ok()?;
+        let card = found.into_iter().find(|card| card.ip() == own)?;
+        Some(card.name)
+    };
+    name().map_or(Link::Up, |name| link(cards, &name))
 }
 
 fn names(cards: &Path) -> Result<Vec<String>, Fault> {
@@ -94,24 +148,42 @@ fn addresses() -> Result<Vec<(String, Ipv4Addr)>, Fault> {
     Ok(found.into_iter().filter_map(broadcast).collect())
 }
 
-fn is_usable(cards: &Path, name: &str) -> bool {
-    let card = cards.join(name);
-    // The packets of a card in a bridge or bond leave by the bridge or bond.
-    let enslaved = card.join("master").exists();
-    is_up(&card) && has_carrier(cards, name) && !enslaved && reaches_hardware(cards, name, 0)
-}
-
-fn is_up(card: &Path) -> bool {
+/// What the kernel knows of this card's link.
+pub(super) fn link(cards: &Path, name: &str) -> Link {
     const UP: u32 = 0x1;
-    const LOOPBACK: u32 = 0x8;
-    let flags = fs::read_to_string(card.join("flags")).unwrap_or_default();
-    let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).unwrap_or(0);
-    flags & UP != 0 && flags & LOOPBACK == 0
+    let card = cards.join(name);
+    if flags(&card) & UP == 0 {
+        return Link::Down;
+    }
+    match fs::read_to_string(card.join("carrier")) {
+        Ok(text) if text.trim() == "1" => Link::Up,
+        Ok(_) | Err(_) => Link::NoCarrier,
+    }
 }
 
-/// Reading `carrier` of a card that is down is an error, which also means no link.
-fn has_carrier(cards: &Path, name: &str) -> bool {
-    fs::read_to_string(cards.join(name).join("carrier")).is_ok_and(|text| text.trim() == "1")
+fn flags(card: &Path) -> u32 {
+    let flags = fs::read_to_string(card.join("flags")).unwrap_or_default();
+    u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).unwrap_or(0)
+}
+
+fn footing(cards: &Path, name: &str) -> Footing {
+    const LOOPBACK: u32 = 0x8;
+    let card = cards.join(name);
+    if !reaches_hardware(cards, name, 0) {
+        let layered = ["bridge", "bonding"].map(|kind| card.join(kind).exists());
+        let hollow = layered.contains(&true) || !below(&card).is_empty();
+        return if hollow || flags(&card) & LOOPBACK != 0 {
+            Footing::Nothing
+        } else {
+            Footing::Elsewhere
+        };
+    }
+    let master = fs::canonicalize(card.join("master")).ok();
+    let master = master.as_deref().and_then(Path::file_name);
+    match master {
+        Some(master) => Footing::PartOf(master.to_string_lossy().into_owned()),
+        None => Footing::Device,
+    }
 }
 
 /// A real card has a device; a bridge, VLAN or bond counts if one below it has.
@@ -122,15 +194,20 @@ fn reaches_hardware(cards: &Path, name: &str, depth: u8) -> bool {
     if card.join("device").exists() {
         return true;
     }
-    let Ok(entries) = fs::read_dir(&card) else {
-        return false;
+    let deeper = |below: &String| reaches_hardware(cards, below, depth + 1);
+    depth < MAX_DEPTH && below(&card).iter().any(deeper)
+}
+
+/// The cards that this one is laid over.
+fn below(card: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(card) else {
+        return Vec::new();
     };
-    depth < MAX_DEPTH
-        && entries.flatten().any(|entry| {
-            let file = entry.file_name();
-            let below = file.to_str().and_then(|file| file.strip_prefix("lower_"));
-            below.is_some_and(|below| reaches_hardware(cards, below, depth + 1))
-        })
+    let names = entries.flatten().filter_map(|entry| {
+        let file = entry.file_name().into_string().ok()?;
+        file.strip_prefix("lower_").map(str::to_owned)
+    });
+    names.collect()
 }
 
 #[cfg(test)]
@@ -169,9 +246,57 @@ mod tests {
             ("veth2", "0x1003", "1", &["master"]),
             ("wg0", "0x91", "1", &[]),
         ]);
-        let lans = usable(folder.path()).expect("a folder of cards");
-        let names: Vec<_> = lans.iter().map(|lan| lan.name.as_str()).collect();
+        let cards = usable(folder.path()).expect("a folder of cards");
+        let names: Vec<_> = cards.iter().map(|card| card.name.as_str()).collect();
         assert_eq!(names, ["eth0", "eth0.40", "vmbr0"]);
+    }
+
+    #[test]
+    fn link_and_footing_of_each_card_are_told() {
+        let folder = cards(&[
+            ("docker0", "0x1003", "0", &["bridge"]),
+            ("docker1", "0x1003", "1", &["bridge", "lower_veth2"]),
+            ("eth0", "0x1003", "1", &["device"]),
+            ("eth1", "0x1002", "", &["device"]),
+            ("eth2", "0x1003", "0", &["device"]),
+            ("eth3", "0x1003", "1", &["device"]),
+            ("lo", "0x9", "1", &[]),
+            ("macvlan0", "0x1003", "1", &[]),
+            ("vmbr0", "0x1003", "1", &["lower_eth3"]),
+        ]);
+        let link = folder.path().join("eth3/master");
+        std::os::unix::fs::symlink("../vmbr0", link).expect("linked");
+        let found = all(folder.path()).expect("a folder of cards");
+        let told: Vec<_> = found
+            .iter()
+            .map(|card| (card.name.as_str(), card.link, &card.footing))
+            .collect();
+        let part = Footing::PartOf("vmbr0".to_owned());
+        assert_eq!(
+            told,
+            [
+                ("docker0", Link::NoCarrier, &Footing::Nothing),
+                ("docker1", Link::Up, &Footing::Nothing),
+                ("eth0", Link::Up, &Footing::Device),
+                ("eth1", Link::Down, &Footing::Device),
+                ("eth2", Link::NoCarrier, &Footing::Device),
+                ("eth3", Link::Up, &part),
+                ("lo", Link::Up, &Footing::Nothing),
+                ("macvlan0", Link::Up, &Footing::Elsewhere),
+                ("vmbr0", Link::Up, &Footing::Device),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_kernel_tells_by_which_card_it_would_send() {
+        let folder = cards(&[("lo", "0x8", "", &[])]);
+        let to_loopback = Ipv4Addr::new(127, 255, 255, 255);
+        assert_eq!(link_towards(folder.path(), to_loopback), Link::Down);
+        assert_eq!(
+            link_towards(Path::new("/sys/class/net"), to_loopback),
+            Link::Up
+        );
     }
 
     #[test]
@@ -193,7 +318,7 @@ mod tests {
     #[test]
     fn a_named_card_is_taken_even_without_a_link() {
         let folder = cards(&[("eth2", "0x1002", "0", &["device"])]);
-        let lan = named(folder.path(), "eth2").expect("it is there");
-        assert!(!lan.carrier);
+        let card = named(folder.path(), "eth2").expect("it is there");
+        assert_eq!(card.link, Link::Down);
     }
 }

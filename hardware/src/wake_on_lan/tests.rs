@@ -131,16 +131,17 @@ async fn a_card_can_be_named_and_is_told() {
 
 #[test]
 fn a_given_broadcast_suppresses_the_limited_one() {
-    let lan = Lan {
+    let card = Card {
         name: "eth0".to_owned(),
-        carrier: true,
+        link: Link::Up,
+        footing: Footing::Device,
         broadcasts: vec![
             Ipv4Addr::new(192, 168, 1, 255),
             Ipv4Addr::new(10, 0, 255, 255),
         ],
     };
     let to = |broadcast| -> Vec<String> {
-        let routes = routes_of(&lan, broadcast);
+        let routes = routes_of(&card, broadcast);
         assert!(
             routes
                 .iter()
@@ -162,7 +163,11 @@ fn a_given_broadcast_suppresses_the_limited_one() {
 fn the_report_names_card_destinations_ports_and_failures() {
     let send = |interface: &str, last, port, packets: u32| PacketsSent {
         interface: Some(interface.to_owned()),
-        carrier: interface == "eth0",
+        link: if interface == "eth0" {
+            Link::Up
+        } else {
+            Link::NoCarrier
+        },
         destination: Ipv4Addr::new(192, 168, 1, last),
         port,
         packets,
@@ -185,6 +190,49 @@ fn the_report_names_card_destinations_ports_and_failures() {
     );
 }
 
+#[test]
+fn packets_that_go_nowhere_are_a_fault_that_tells_what_the_kernel_knows() {
+    let sender = |name: &str, link| {
+        let route = Route {
+            interface: Some(name.to_owned()),
+            link,
+            destination: LOOPBACK_BROADCAST,
+        };
+        let mut sender = Sender::open(route, &[9]);
+        sender.sends[0].packets = 3;
+        sender.sends[0].fault = None;
+        sender
+    };
+    let wake = WakeOnLan::new(mac(), WakeOptions::default());
+    let dead = || vec![sender("eth0", Link::NoCarrier), sender("eth1", Link::Down)];
+    let fault = wake.outcome(dead()).expect_err("nothing left");
+    assert_eq!(
+        (fault.kind, fault.effect),
+        (FaultKind::Unreachable, Effect::None)
+    );
+    assert_eq!(
+        fault.detail,
+        "no magic packet for 1c:69:7a:0b:11:02 left: eth0 (no carrier) to 127.255.255.255, ports 9; \
+         eth1 (down) to 127.255.255.255, ports 9"
+    );
+    let mut one_of_three = dead();
+    one_of_three.push(sender("eth2", Link::Up));
+    let sent = wake.outcome(one_of_three).expect("one card carried them");
+    assert_eq!(sent.left(), 3);
+}
+
+#[test]
+fn a_link_that_comes_up_during_the_train_counts() {
+    let route = Route {
+        interface: Some("lo".to_owned()),
+        link: Link::NoCarrier,
+        destination: LOOPBACK_BROADCAST,
+    };
+    let mut sender = Sender::open(route, &[9]);
+    sender.look_again(Path::new(NETWORK_CARDS));
+    assert_eq!(sender.sends[0].link, Link::Up);
+}
+
 #[tokio::test]
 async fn what_cannot_be_sent_is_a_fault_without_effect() {
     let with = |change: fn(&mut WakeOptions)| {
@@ -205,7 +253,10 @@ async fn what_cannot_be_sent_is_a_fault_without_effect() {
         );
     }
     for (errno, kind) in [(101, FaultKind::Unreachable), (13, FaultKind::Denied)] {
-        let mut sender = Sender::open(Route::unbound(LOOPBACK_BROADCAST), &[9]);
+        let mut sender = Sender::open(
+            Route::unbound(Path::new(NETWORK_CARDS), LOOPBACK_BROADCAST),
+            &[9],
+        );
         sender.sends[0].fault = Some(io::Error::from_raw_os_error(errno).into());
         let fault = with(|_| {})
             .outcome(vec![sender])

@@ -15,10 +15,11 @@ use rumqttc::{Outgoing, Transport};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::access::Access;
 use crate::fault::LinkFault;
 use crate::handle::Delivery;
 use crate::options::{LinkOptions, Message, Qos, Retained, Subscription};
-use crate::tls::TlsSettings;
+use crate::pace::{Hurry, Pace};
 use crate::tunnel::Tunnel;
 
 /// Unacknowledged QoS 1 publications on one connection; rumqttc's own default costs 14 MB.
@@ -53,22 +54,30 @@ pub(crate) enum Wire {
 pub(crate) struct Connection {
     client: AsyncClient,
     wire: mpsc::Receiver<Wire>,
+    hurry: Hurry,
     poll: JoinHandle<()>,
 }
 
 impl Connection {
-    /// Begins to connect.
-    pub(crate) fn open(
-        options: &LinkOptions,
-        tls: Option<&TlsSettings>,
-        number: u32,
-    ) -> Result<Self, LinkFault> {
+    /// Reads what may have been renewed, and begins to connect.
+    pub(crate) fn open(options: &LinkOptions, number: u32) -> Result<Self, LinkFault> {
+        let Access { password, tls } = Access::read(options)?;
         let tunnel = tls.map(|tls| Tunnel::open(&options.url, tls)).transpose()?;
-        let mqtt = mqtt_options(options, tunnel.as_ref(), number);
+        let mut mqtt = mqtt_options(options, tunnel.as_ref(), number);
+        if let Some(user) = &options.username {
+            mqtt.set_credentials(user, password.unwrap_or_default());
+        }
         let (client, event_loop) = AsyncClient::new(mqtt, CHANNEL);
         let (events, wire) = mpsc::channel(CHANNEL);
-        let poll = tokio::spawn(poll(event_loop, tunnel, events, Broker::of(options)));
-        Ok(Self { client, wire, poll })
+        let (pace, hurry) = Pace::new(options.gather);
+        let broker = Broker::of(options);
+        let poll = tokio::spawn(poll((event_loop, pace), tunnel, events, broker));
+        Ok(Self {
+            client,
+            wire,
+            hurry,
+            poll,
+        })
     }
 
     /// The next report; `None` after the last one.
@@ -79,21 +88,23 @@ impl Connection {
     /// Asks for all subscriptions in one packet.
     pub(crate) fn subscribe(&self, subscriptions: &[Subscription]) -> bool {
         let filters = subscriptions.iter().map(filter);
-        self.client.try_subscribe_many(filters).is_ok()
+        let handed = self.client.try_subscribe_many(filters).is_ok();
+        self.hurry.now();
+        handed
     }
 
     /// Hands over a publication with the time that is left for it; `false` = no room now.
     pub(crate) fn publish(&self, message: &Message, remaining: Option<Duration>) -> bool {
         let properties = publish_properties(remaining);
-        self.client
-            .try_publish_with_properties(
-                message.topic.clone(),
-                qos(message.qos),
-                message.retain,
-                message.payload.clone(),
-                properties,
-            )
-            .is_ok()
+        let handed = self.client.try_publish_with_properties(
+            message.topic.clone(),
+            qos(message.qos),
+            message.retain,
+            message.payload.clone(),
+            properties,
+        );
+        self.hurry.now();
+        handed.is_ok()
     }
 
     /// Says good-bye; the broker then closes the connection.
@@ -101,6 +112,7 @@ impl Connection {
         if self.client.try_disconnect().is_err() {
             tracing::debug!("no room for DISCONNECT, the connection is cut instead");
         }
+        self.hurry.now();
     }
 }
 
@@ -184,9 +196,6 @@ fn mqtt_options(options: &LinkOptions, tunnel: Option<&Tunnel>, number: u32) -> 
     let mut network = mqtt.network_options();
     network.set_tcp_nodelay(true);
     mqtt.set_network_options(network);
-    if let Some(user) = &options.username {
-        mqtt.set_credentials(user, options.password.clone().unwrap_or_default());
-    }
     if let Some(will) = (options.will)(number) {
         mqtt.set_last_will(last_will(will));
     }
@@ -213,7 +222,7 @@ fn last_will(will: Message) -> LastWill {
 }
 
 async fn poll(
-    mut event_loop: EventLoop,
+    (mut event_loop, mut pace): (EventLoop, Pace),
     tunnel: Option<Tunnel>,
     events: mpsc::Sender<Wire>,
     broker: Broker,
@@ -238,10 +247,15 @@ async fn poll(
             }
         };
         accepted |= matches!(wire, Some(Wire::Accepted { .. }));
+        pace.saw(matches!(wire, Some(Wire::Received(_))));
         if let Some(wire) = wire
             && events.send(wire).await.is_err()
         {
             return;
+        }
+        // A broker that owes an answer is listened to at once.
+        if event_loop.state.events.is_empty() && event_loop.state.inflight() == 0 {
+            pace.rest().await;
         }
     }
 }

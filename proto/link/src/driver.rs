@@ -15,7 +15,6 @@ use crate::fault::{LinkConfigFault, LinkFault};
 use crate::handle::{Delivery, LinkEvent};
 use crate::options::LinkOptions;
 use crate::outbox::{Outbox, Parcel};
-use crate::tls::TlsSettings;
 
 /// A broker that accepts us but does not answer SUBSCRIBE is a broken one.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,7 +42,6 @@ enum End {
 
 pub(crate) struct Driver {
     options: LinkOptions,
-    tls: Option<TlsSettings>,
     requests: mpsc::Receiver<Request>,
     events: EventQueue,
     outbox: Outbox,
@@ -67,10 +65,9 @@ impl Driver {
         requests: mpsc::Receiver<Request>,
         events: mpsc::Sender<LinkEvent>,
     ) -> Result<Self, LinkConfigFault> {
-        let tls = options.checked()?;
+        options.check()?;
         Ok(Self {
             options,
-            tls,
             requests,
             events: EventQueue::new(events),
             outbox: Outbox::new(),
@@ -87,7 +84,7 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let mut waits = Waits::new(self.options.reconnect);
         loop {
-            let end = match Connection::open(&self.options, self.tls.as_ref(), self.connection) {
+            let end = match Connection::open(&self.options, self.connection) {
                 Ok(connection) => self.serve(connection).await,
                 Err(fault) => End::Fault(fault),
             };

@@ -1,8 +1,12 @@
 //! What can be wrong with a link: its configuration (once, at start) or its connection (again and again).
 
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+
 use thiserror::Error;
 
-/// Why no link can be built from these options; trying again changes nothing.
+/// Why no link can be built from these options; trying again changes nothing, unless a file is mended.
 #[derive(Debug, Error)]
 pub enum LinkConfigFault {
     /// The client id is empty.
@@ -26,9 +30,35 @@ pub enum LinkConfigFault {
     /// An authority's certificate together with an address without TLS.
     #[error("a CA certificate is set but the broker address is mqtt:// without TLS; use mqtts://")]
     CaWithoutTls,
-    /// The CA text contains no readable certificate.
-    #[error("cannot read the broker's CA certificates: {0}")]
-    CaPem(String),
+    /// The file of the password cannot be read.
+    #[error("cannot read the broker's password from {}", path.display())]
+    PasswordFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// The first line of the password's file is empty.
+    #[error("the broker's password in {} is empty", .0.display())]
+    EmptyPassword(PathBuf),
+    /// The file of the authorities cannot be read.
+    #[error("cannot read the broker's CA certificates from {}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of the authorities holds something else.
+    #[error("cannot read the broker's CA certificates in {}: {detail}", path.display())]
+    CaPem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        detail: String,
+    },
     /// The system offers no certificate authority.
     #[error("this system has no certificate authorities ({0}); set the broker's CA")]
     NoSystemRoots(String),
@@ -40,9 +70,47 @@ pub enum LinkConfigFault {
     Tls(#[source] rustls::Error),
 }
 
+/// Which of its owner's settings a link's configuration fails by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkSetting {
+    /// The address, or what the program itself chose.
+    Broker,
+    /// The file with the password.
+    PasswordFile,
+    /// The file with the authorities.
+    CaFile,
+}
+
+impl LinkConfigFault {
+    /// The setting to look at.
+    #[must_use]
+    pub fn setting(&self) -> LinkSetting {
+        match self {
+            Self::CaFile { .. } | Self::CaPem { .. } | Self::CaWithoutTls => LinkSetting::CaFile,
+            Self::PasswordWithoutUser | Self::PasswordFile { .. } | Self::EmptyPassword(_) => {
+                LinkSetting::PasswordFile
+            }
+            Self::ClientId
+            | Self::KeepAlive(_)
+            | Self::MaxPacket(_)
+            | Self::Reconnect
+            | Self::Filter(_)
+            | Self::NoSystemRoots(_)
+            | Self::ServerName(_)
+            | Self::Tls(_) => LinkSetting::Broker,
+        }
+    }
+}
+
 /// Why there is no connection at the moment; the link keeps trying. Two equal values mean the same fault.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LinkFault {
+    /// The password or the authorities, renewed since the start, cannot be used.
+    #[error("{detail}")]
+    Files {
+        /// Which file, and what is wrong with it.
+        detail: String,
+    },
     /// Name not resolved, connection refused, no route.
     #[error("cannot reach broker {broker}: {detail}")]
     Unreachable {
@@ -109,11 +177,22 @@ pub enum LinkFault {
     },
 }
 
+impl From<LinkConfigFault> for LinkFault {
+    fn from(fault: LinkConfigFault) -> Self {
+        let detail = match fault.source() {
+            Some(source) => format!("{fault}: {source}"),
+            None => fault.to_string(),
+        };
+        Self::Files { detail }
+    }
+}
+
 impl LinkFault {
     /// One stable word for conditions, events and metric labels.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Files { .. } => "files",
             Self::Unreachable { .. } => "unreachable",
             Self::Timeout { .. } => "timeout",
             Self::Tls { .. } => "tls",

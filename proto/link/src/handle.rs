@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::driver::{Driver, Request};
 use crate::fault::{LinkConfigFault, LinkFault};
 use crate::options::{LinkOptions, Message, Qos};
-use crate::outbox::{Effort, Parcel};
+use crate::outbox::{Effort, Parcel, Permit};
 
 /// Messages on their way from handles to the driver, which takes them at once.
 const REQUESTS: usize = 256;
@@ -44,7 +44,21 @@ impl LinkHandle {
     /// became of it, and dropping it recalls nothing. While the link is down the answer is `Lost` at once; if the
     /// connection ends before the acknowledgement it is `Lost` too, although the broker may have the message.
     pub fn publish(&self, message: Message) -> impl Future<Output = Delivery> + Send + use<> {
-        self.hand_over(message, Effort::Once)
+        self.hand_over(Parcel::new(message, Effort::Once, None))
+    }
+
+    /// The same, but the message is written only if `permit` still allows it at that moment, however long it had to wait;
+    /// else it is `Lost`. What `permit` reads must be quick: the link waits for it.
+    pub fn publish_while<P>(
+        &self,
+        message: Message,
+        permit: P,
+    ) -> impl Future<Output = Delivery> + Send + use<P>
+    where
+        P: Fn() -> bool + Send + 'static,
+    {
+        let parcel = Parcel::new(message, Effort::Once, None);
+        self.hand_over(parcel.while_permitted(Permit::new(permit)))
     }
 
     /// Publishes with QoS 1 until the broker acknowledges or `within` has passed, through reconnections: the receiver
@@ -56,7 +70,7 @@ impl LinkHandle {
     ) -> impl Future<Output = Delivery> + Send + use<> {
         message.qos = Qos::AtLeastOnce;
         message.expiry = Some(message.expiry.map_or(within, |expiry| expiry.min(within)));
-        self.hand_over(message, Effort::UntilAcked)
+        self.hand_over(Parcel::new(message, Effort::UntilAcked, None))
     }
 
     /// Publishes once and forgets; nothing tells what became of the message.
@@ -80,13 +94,9 @@ impl LinkHandle {
         }
     }
 
-    fn hand_over(
-        &self,
-        message: Message,
-        effort: Effort,
-    ) -> impl Future<Output = Delivery> + Send + use<> {
+    fn hand_over(&self, parcel: Parcel) -> impl Future<Output = Delivery> + Send + use<> {
         let (answer, outcome) = oneshot::channel();
-        let parcel = Parcel::new(message, effort, Some(answer));
+        let parcel = parcel.answering(answer);
         // A full or closed channel drops the parcel and with it the sender: the outcome is `Lost`.
         let _ = self.requests.try_send(Request::Publish(parcel));
         async move { outcome.await.unwrap_or(Delivery::Lost) }

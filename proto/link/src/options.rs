@@ -1,15 +1,16 @@
 //! What a caller chooses about a link: broker, identity, will, subscriptions, timing.
-//! Holds: `Debug` never shows the password.
+//! Holds: no secret is in here, only the names of the files with them.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::access::Access;
 use crate::backoff::Backoff;
 use crate::fault::LinkConfigFault;
-use crate::tls::{TlsSettings, settings};
 use crate::url::BrokerUrl;
 
 /// What rumqttc accepts (it panics below 5 s) and the protocol can say.
@@ -30,10 +31,11 @@ pub struct LinkOptions {
     pub client_id: String,
     /// User name at the broker.
     pub username: Option<String>,
-    /// Password at the broker; needs a user name.
-    pub password: Option<String>,
-    /// PEM certificates of the only authorities that are trusted; `None` = those of the system. Only for `mqtts://`.
-    pub ca_pem: Option<Vec<u8>>,
+    /// File whose first line is the password at the broker; needs a user name. Read for each connection.
+    pub password_file: Option<PathBuf>,
+    /// PEM file with the only authorities that are trusted; `None` = those of the system. Only for `mqtts://`. Read for
+    /// each connection.
+    pub ca_file: Option<PathBuf>,
     /// The last will, asked for anew before each connection.
     pub will: Will,
     /// Renewed on every connection, in one SUBSCRIBE.
@@ -44,41 +46,40 @@ pub struct LinkOptions {
     pub max_packet: u32,
     /// Waiting times between attempts.
     pub reconnect: Backoff,
+    /// How long messages that come in may be left lying, to be taken in together; zero takes each in at once. One who hears
+    /// a thousand publishers then wakes ten times a second instead of a hundred times. What goes out never waits for it.
+    pub gather: Duration,
 }
 
 impl LinkOptions {
     /// Options with the defaults: no user, system roots, no will, no subscription, keep-alive 15 s, packets up to
-    /// 8192 bytes, reconnect after 1 s up to 30 s.
+    /// 8192 bytes, reconnect after 1 s up to 30 s, nothing gathered.
     #[must_use]
     pub fn new(url: BrokerUrl, client_id: impl Into<String>) -> Self {
         Self {
             url,
             client_id: client_id.into(),
             username: None,
-            password: None,
-            ca_pem: None,
+            password_file: None,
+            ca_file: None,
             will: Arc::new(|_connection| None),
             subscriptions: Vec::new(),
             keep_alive: Duration::from_secs(15),
             max_packet: 8192,
             reconnect: Backoff::default(),
+            gather: Duration::ZERO,
         }
     }
 
-    /// Whether a link can be built from these options; reads the system's authorities, connects to nothing.
+    /// Whether a link can be built from these options; reads the files and the system's authorities, connects to nothing.
     ///
     /// # Errors
     /// The same as from [`connect`](crate::connect).
     pub fn check(&self) -> Result<(), LinkConfigFault> {
-        self.checked().map(drop)
-    }
-
-    /// What a link needs to speak TLS, if it does.
-    pub(crate) fn checked(&self) -> Result<Option<TlsSettings>, LinkConfigFault> {
         if self.client_id.is_empty() {
             return Err(LinkConfigFault::ClientId);
         }
-        if self.password.is_some() && self.username.is_none() {
+        if self.password_file.is_some() && self.username.is_none() {
             return Err(LinkConfigFault::PasswordWithoutUser);
         }
         if !(KEEP_ALIVE_S.contains(&self.keep_alive.as_secs())) {
@@ -90,7 +91,7 @@ impl LinkOptions {
         if self.reconnect.min.is_zero() || self.reconnect.min > self.reconnect.max {
             return Err(LinkConfigFault::Reconnect);
         }
-        if self.ca_pem.is_some() && !self.url.is_tls() {
+        if self.ca_file.is_some() && !self.url.is_tls() {
             return Err(LinkConfigFault::CaWithoutTls);
         }
         for subscription in &self.subscriptions {
@@ -98,10 +99,7 @@ impl LinkOptions {
                 return Err(LinkConfigFault::Filter(subscription.filter.clone()));
             }
         }
-        if !self.url.is_tls() {
-            return Ok(None);
-        }
-        settings(&self.url, self.ca_pem.as_deref()).map(Some)
+        Access::read(self).map(drop)
     }
 }
 
@@ -111,12 +109,13 @@ impl fmt::Debug for LinkOptions {
             .field("url", &self.url)
             .field("client_id", &self.client_id)
             .field("username", &self.username)
-            .field("password", &self.password.as_ref().map(|_| "redacted"))
-            .field("own_ca", &self.ca_pem.is_some())
+            .field("password_file", &self.password_file)
+            .field("ca_file", &self.ca_file)
             .field("subscriptions", &self.subscriptions)
             .field("keep_alive", &self.keep_alive)
             .field("max_packet", &self.max_packet)
             .field("reconnect", &self.reconnect)
+            .field("gather", &self.gather)
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 //! kept; packet ids of the window never collide, whatever order the broker acknowledges in.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -23,12 +24,28 @@ pub(crate) enum Effort {
     UntilAcked,
 }
 
+/// Whether a message may still be written; asked right before it is.
+pub(crate) struct Permit(Box<dyn Fn() -> bool + Send>);
+
+impl Permit {
+    pub(crate) fn new(allows: impl Fn() -> bool + Send + 'static) -> Self {
+        Self(Box::new(allows))
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Permit").finish_non_exhaustive()
+    }
+}
+
 /// A message with the one who waits for its outcome.
 #[derive(Debug)]
 pub(crate) struct Parcel {
     pub(crate) message: Message,
     effort: Effort,
     expires: Option<Instant>,
+    permit: Option<Permit>,
     answer: Option<oneshot::Sender<Delivery>>,
 }
 
@@ -43,7 +60,24 @@ impl Parcel {
             message,
             effort,
             expires,
+            permit: None,
             answer,
+        }
+    }
+
+    /// The same parcel, written only while this allows it.
+    pub(crate) fn while_permitted(self, permit: Permit) -> Self {
+        Self {
+            permit: Some(permit),
+            ..self
+        }
+    }
+
+    /// The same parcel, whose outcome goes there.
+    pub(crate) fn answering(self, answer: oneshot::Sender<Delivery>) -> Self {
+        Self {
+            answer: Some(answer),
+            ..self
         }
     }
 
@@ -62,6 +96,10 @@ impl Parcel {
 
     fn is_expired(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    fn is_permitted(&self) -> bool {
+        self.permit.as_ref().is_none_or(|permit| (permit.0)())
     }
 }
 
@@ -124,7 +162,7 @@ impl Outbox {
     /// The next parcel that may be written now. The caller hands it to the wire and returns it by [`Self::handed`].
     pub(crate) fn next(&mut self, now: Instant) -> Option<Parcel> {
         while let Some(parcel) = self.waiting.pop_front() {
-            if parcel.is_expired(now) {
+            if parcel.is_expired(now) || !parcel.is_permitted() {
                 parcel.settle(Delivery::Lost);
             } else if self.is_online() && self.has_room(parcel.message.qos) {
                 return Some(parcel);

@@ -1,6 +1,8 @@
 //! The TLS side of a link: who is trusted, and by which name the broker must be known.
 //! Holds: ring is chosen explicitly, so a second provider in the process changes nothing.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -12,7 +14,6 @@ use crate::fault::LinkConfigFault;
 use crate::url::BrokerUrl;
 
 /// What the tunnel needs to speak TLS.
-#[derive(Clone)]
 pub(crate) struct TlsSettings {
     pub(crate) connector: TlsConnector,
     pub(crate) server_name: ServerName<'static>,
@@ -21,12 +22,12 @@ pub(crate) struct TlsSettings {
 /// Settings that trust the given authorities, or those of the system.
 pub(crate) fn settings(
     url: &BrokerUrl,
-    ca_pem: Option<&[u8]>,
+    ca_file: Option<&Path>,
 ) -> Result<TlsSettings, LinkConfigFault> {
     let server_name = ServerName::try_from(url.host().to_owned())
         .map_err(|_| LinkConfigFault::ServerName(url.host().to_owned()))?;
-    let roots = match ca_pem {
-        Some(pem) => given_roots(pem)?,
+    let roots = match ca_file {
+        Some(path) => given_roots(path)?,
         None => system_roots()?,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -41,18 +42,24 @@ pub(crate) fn settings(
     })
 }
 
-fn given_roots(pem: &[u8]) -> Result<RootCertStore, LinkConfigFault> {
+fn given_roots(path: &Path) -> Result<RootCertStore, LinkConfigFault> {
+    let pem = fs::read(path).map_err(|source| LinkConfigFault::CaFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    let unusable = |detail: String| LinkConfigFault::CaPem {
+        path: path.to_owned(),
+        detail,
+    };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|fault| LinkConfigFault::CaPem(fault.to_string()))?;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|fault| unusable(fault.to_string()))?;
         roots
             .add(certificate)
-            .map_err(|fault| LinkConfigFault::CaPem(fault.to_string()))?;
+            .map_err(|fault| unusable(fault.to_string()))?;
     }
     if roots.is_empty() {
-        return Err(LinkConfigFault::CaPem(
-            "there is no BEGIN CERTIFICATE in it".to_owned(),
-        ));
+        return Err(unusable("there is no BEGIN CERTIFICATE in it".to_owned()));
     }
     Ok(roots)
 }

@@ -27,7 +27,7 @@ pub(crate) struct Tunnel {
 
 impl Tunnel {
     /// Listens for one local connection and carries it to the broker.
-    pub(crate) fn open(url: &BrokerUrl, tls: &TlsSettings) -> Result<Self, LinkFault> {
+    pub(crate) fn open(url: &BrokerUrl, tls: TlsSettings) -> Result<Self, LinkFault> {
         let told = |fault: io::Error| LinkFault::Tunnel {
             detail: format!("{}: {fault}", std::env::temp_dir().display()),
         };
@@ -37,7 +37,7 @@ impl Tunnel {
         let fault = Arc::new(OnceLock::new());
         let handshake_done = Arc::new(OnceLock::new());
         let task = tokio::spawn({
-            let (url, tls) = (url.clone(), tls.clone());
+            let url = url.clone();
             let (fault, handshake_done) = (Arc::clone(&fault), Arc::clone(&handshake_done));
             async move {
                 let accepted = listener.accept().await;

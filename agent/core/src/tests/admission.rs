@@ -382,3 +382,28 @@ fn a_suspend_makes_every_challenge_stale() {
         [(ResultState::Refused, Some(Code::StaleChal))]
     );
 }
+
+#[test]
+fn a_command_that_was_refused_in_time_stays_refused_when_it_is_repeated() {
+    let mut rig = Rig::new();
+    let policy = |maintenance| {
+        Input::Policy(Policy {
+            maintenance,
+            inhibited: false,
+        })
+    };
+    rig.feed(policy(true));
+    let body = rig.command(Order::PowerOff);
+    let refused = [(ResultState::Refused, Some(Code::Maintenance))];
+    assert_eq!(results(&rig.send(&body)), refused);
+    rig.feed(policy(false));
+    assert_eq!(
+        results(&rig.send(&body)),
+        refused,
+        "the coordinator has made other plans"
+    );
+    assert_eq!(
+        results(&rig.order(Order::PowerOff)),
+        [(ResultState::Accepted, None)]
+    );
+}

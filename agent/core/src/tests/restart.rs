@@ -222,3 +222,33 @@ fn the_journal_is_bounded() {
         }
     );
 }
+
+#[test]
+fn marks_outlive_the_entries_that_they_came_from() {
+    let mut rig = Rig::new();
+    let off = |rig: &mut Rig, name: &str| {
+        rig.pass(1000);
+        let body = CommandBody {
+            target: id(name),
+            ..rig.command(bmc_off())
+        };
+        rig.send(&body);
+        rig.confirm(false);
+        body
+    };
+    let first = off(&mut rig, "bmc-first");
+    for number in 0..MAX_ENTRIES {
+        off(&mut rig, &alloc::format!("bmc-{number}"));
+    }
+    assert!(rig.disk.entries.iter().all(|entry| entry.id != first.id));
+    let mut next = Rig::restarted(config(), Stored::Readable(rig.disk.clone()));
+    let older = CommandBody {
+        id: Ulid::from_bits(u128::MAX),
+        chal: next.chal,
+        ..first
+    };
+    assert_eq!(
+        results(&next.send(&older)),
+        [(ResultState::Refused, Some(Code::SeqStale))]
+    );
+}

@@ -131,3 +131,28 @@ fn a_full_outbox_loses_the_newest() {
     outbox.put(parcel);
     assert_eq!(outcome.try_recv(), Ok(Delivery::Lost));
 }
+
+#[test]
+fn a_message_whose_permit_ends_while_it_waits_is_never_written() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+    let mut outbox = Outbox::new();
+    outbox.connected(1);
+    let allowed = Arc::new(AtomicBool::new(true));
+    let permit = || {
+        let allowed = Arc::clone(&allowed);
+        Permit::new(move || allowed.load(Ordering::Relaxed))
+    };
+    let (first, _unanswered) = once("first");
+    let (second, mut outcome) = once("second");
+    outbox.put(first.while_permitted(permit()));
+    outbox.put(second.while_permitted(permit()));
+    let mut ids = 1..;
+    assert_eq!(pump(&mut outbox, &mut ids), ["first"], "no room for more");
+    allowed.store(false, Ordering::Relaxed);
+    outbox.acked(1, Delivery::Delivered);
+    assert!(pump(&mut outbox, &mut ids).is_empty());
+    assert_eq!(outcome.try_recv(), Ok(Delivery::Lost));
+}
