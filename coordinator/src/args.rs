@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use coordinator_core::Policy;
+use coordinator_core::{AutoscalerVersion, Policy};
 use proto_link::BrokerUrl;
 
 mod fault;
@@ -113,6 +113,9 @@ pub struct GrpcSettings {
     pub address: SocketAddr,
     /// Mutual TLS; absent means plain text.
     pub tls: Option<TlsFiles>,
+    /// Whether clients may ask what the API looks like.
+    #[cfg(feature = "reflection")]
+    pub reflection: bool,
 }
 
 /// PEM files for mutual TLS.
@@ -147,6 +150,16 @@ pub enum BrokerSettings {
     },
 }
 
+impl BrokerSettings {
+    /// The host of a broker that is not in this process, as it was written.
+    fn host(&self) -> Option<&str> {
+        match self {
+            Self::External { url, .. } => Some(url.host()),
+            Self::Embedded { .. } => None,
+        }
+    }
+}
+
 impl Cli {
     /// Turns flags into settings.
     ///
@@ -173,11 +186,15 @@ impl RunFlags {
         } = self;
         let mut policy = timing::policy(&timing)?;
         policy.own_node = node_name;
+        policy.autoscaler = autoscaler_version(grpc.autoscaler_version.as_deref())?;
+        let broker_node = broker.broker_node_name.clone();
         check_log(&log)?;
         let embedded_broker = standalone.embedded_broker;
         let mode = mode(standalone, kubernetes)?;
+        let broker = broker.settings(embedded_broker, &mode)?;
+        policy.broker_node = broker_node.or_else(|| broker.host().map(str::to_owned));
         Ok(Settings {
-            broker: broker.settings(embedded_broker, &mode)?,
+            broker,
             mode,
             grpc: grpc.settings()?,
             admin: admin_address,
@@ -186,6 +203,14 @@ impl RunFlags {
             log,
         })
     }
+}
+
+fn autoscaler_version(text: Option<&str>) -> Result<Option<AutoscalerVersion>, ArgsFault> {
+    let read = |text: &str| {
+        let wrong = |_| ArgsFault::AutoscalerVersion(text.to_owned());
+        text.parse().map_err(wrong)
+    };
+    text.map(read).transpose()
 }
 
 fn check_log(directives: &str) -> Result<(), ArgsFault> {
@@ -311,6 +336,8 @@ impl GrpcFlags {
         Ok(GrpcSettings {
             address: self.grpc_address,
             tls,
+            #[cfg(feature = "reflection")]
+            reflection: self.grpc_reflection,
         })
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! In: Group and Node as stored or read from a file. Out: specs and records of the core, and back.
 //! Out: statuses made from a view: conditions, words and sentences for people.
-//! Holds: pure functions; a record that is stored and read again is the same, to the second.
+//! Holds: pure functions; a record that is stored and read again is the same, to the second and to the sizes of the schema.
 //! Not here: what is valid (coordinator-crds), and who reads or writes where (inputs, outputs).
 
+mod advertised;
 mod conditions;
 mod records;
 mod specs;
@@ -12,7 +13,10 @@ mod statuses;
 
 pub use conditions::{Finding, refresh};
 pub use records::{ask, group_record, machine_record, pinned_key, store_machine, wanted};
-pub use specs::{DEFAULT_NAMESPACE, Fault, Place, group_id, group_spec, machine_id, machine_spec};
+pub use specs::{
+    DEFAULT_NAMESPACE, Fault, Judgement, Place, group_id, group_spec, judge, machine_id,
+    machine_spec,
+};
 pub use statuses::{Present, describe_group, describe_machine, invalid_spec, shown_power};
 
 /// Cuts a wall clock to whole seconds, which is all that a status keeps.

@@ -22,6 +22,7 @@ pub mod clock;
 pub mod documents;
 pub mod engine;
 pub mod inputs;
+pub mod mandate;
 pub mod metrics;
 pub mod outputs;
 mod serve;

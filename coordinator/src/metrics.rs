@@ -10,6 +10,7 @@ use coordinator_core::View;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -31,6 +32,8 @@ pub struct Metrics {
     unreadable: Family<KindLabel, Counter>,
     refused: Family<CodeLabel, Counter>,
     api_writes: Family<KindLabel, Counter>,
+    turned_away: Family<ReasonLabel, Counter>,
+    certificate_ends: Family<CertificateLabel, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,6 +63,16 @@ struct CodeLabel {
     code: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabel {
+    certificate: &'static str,
+}
+
 /// What became of a command on its way to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
@@ -71,6 +84,8 @@ pub enum Sending {
     Refused,
     /// Not sent, or not acknowledged.
     Lost,
+    /// Not sent, because this process does not lead any more.
+    NoMandate,
     /// It could not be expressed in the protocol.
     Unsayable,
 }
@@ -84,6 +99,7 @@ impl Sending {
             Self::NoSubscribers => "no_subscribers",
             Self::Refused => "refused",
             Self::Lost => "lost",
+            Self::NoMandate => "no_mandate",
             Self::Unsayable => "unsayable",
         }
     }
@@ -124,6 +140,49 @@ impl ApiWrite {
     }
 }
 
+/// Why somebody was turned away from the gRPC port before any call was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// No handshake, or not in time.
+    Handshake,
+    /// Too many connections.
+    Connections,
+    /// Too many calls.
+    Calls,
+}
+
+impl TurnedAway {
+    /// The word in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Connections => "connections",
+            Self::Calls => "calls",
+        }
+    }
+}
+
+/// A certificate of the gRPC service that ends some day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// The server's chain: the first end in it.
+    Server,
+    /// The authorities of clients: the last end among them.
+    ClientCa,
+}
+
+impl Certificate {
+    /// The word in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::ClientCa => "client_ca",
+        }
+    }
+}
+
 impl Metrics {
     /// Registers everything, with gauges read from the latest view.
     #[must_use]
@@ -137,6 +196,8 @@ impl Metrics {
             unreadable: Family::default(),
             refused: Family::default(),
             api_writes: Family::default(),
+            turned_away: Family::default(),
+            certificate_ends: Family::default(),
         };
         registry.register(
             "grpc_requests",
@@ -172,6 +233,16 @@ impl Metrics {
             "api_writes",
             "Writes to the Kubernetes API",
             metrics.api_writes.clone(),
+        );
+        registry.register(
+            "grpc_turned_away",
+            "Connections and calls turned away from the gRPC port before they were looked at",
+            metrics.turned_away.clone(),
+        );
+        registry.register(
+            "grpc_certificate_expiry_timestamp_seconds",
+            "When a certificate of the gRPC service ends, in seconds since 1970",
+            metrics.certificate_ends.clone(),
         );
         registry.register_collector(Box::new(Gauges { view }));
         metrics
@@ -215,6 +286,22 @@ impl Metrics {
         self.refused.get_or_create(&CodeLabel { code }).inc();
     }
 
+    /// Somebody was turned away from the gRPC port.
+    pub fn turned_away(&self, reason: TurnedAway) {
+        let reason = reason.as_str();
+        self.turned_away
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
+    }
+
+    /// A certificate of the gRPC service ends then, in seconds since 1970.
+    pub fn certificate_ends(&self, certificate: Certificate, end: i64) {
+        let certificate = certificate.as_str();
+        self.certificate_ends
+            .get_or_create(&CertificateLabel { certificate })
+            .set(end);
+    }
+
     /// Something was written to the Kubernetes API.
     pub fn api_write(&self, kind: ApiWrite) {
         self.api_writes
@@ -245,6 +332,8 @@ mod tests {
         metrics.unreadable("hb");
         metrics.refused("stale_chal");
         metrics.api_write(ApiWrite::GroupStatus);
+        metrics.turned_away(TurnedAway::Calls);
+        metrics.certificate_ends(Certificate::Server, 1_893_542_400);
         let mut next = View {
             serving: true,
             ..View::default()
@@ -269,6 +358,8 @@ mod tests {
             "homelab_autoscaler_reports_unreadable_total{kind=\"hb\"} 1",
             "homelab_autoscaler_commands_refused_total{code=\"stale_chal\"} 1",
             "homelab_autoscaler_api_writes_total{kind=\"group_status\"} 1",
+            "homelab_autoscaler_grpc_turned_away_total{reason=\"calls\"} 1",
+            "homelab_autoscaler_grpc_certificate_expiry_timestamp_seconds{certificate=\"server\"} 1893542400",
             "homelab_autoscaler_serving 1",
             "homelab_autoscaler_agents_live 1",
             "homelab_autoscaler_machines{phase=\"Running\"} 0",

@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::admin::{self, Known, Pages};
-use crate::args::{GrpcSettings, Settings};
+use crate::args::{BrokerSettings, GrpcSettings, Mode, Settings};
 use crate::engine::{self, Handle};
 use crate::inputs::autoscaler::{self, Autoscaler, Callers, ServeFault};
 use crate::inputs::reports::{self, Readings};
@@ -41,8 +41,6 @@ use signals::Signals;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long dropping what is left may take.
 const LEFTOVERS: Duration = Duration::from_millis(500);
-/// More threads only cost memory: the engine is one task, and reads take microseconds.
-const THREADS: usize = 4;
 
 /// Why the coordinator does not run (any more).
 #[derive(Debug, Error)]
@@ -99,21 +97,23 @@ struct Wiring {
 /// Runs until a signal or a fault.
 pub(crate) fn run(settings: Settings) -> Result<(), RunFault> {
     logging::start(&settings.log);
-    let threads = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(THREADS);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
+    // One thread: the engine is one task and reads take microseconds, so more threads only cost. Each has an allocator's arena
+    // of its own (at a thousand machines 6 MiB together), and what wanders between them wakes one each time.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(RunFault::Runtime)?;
-    let outcome = runtime.block_on(serve(settings));
+    let outcome = runtime.block_on(async {
+        // Before anything is begun that a signal would have to end in order.
+        let signals = Signals::new()?;
+        serve(settings, signals).await
+    });
     // Tasks are dropped, so that the socket's file goes; threads that wait for a disk must not hold up the end.
     runtime.shutdown_timeout(LEFTOVERS);
     outcome
 }
 
-async fn serve(settings: Settings) -> Result<(), RunFault> {
+async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault> {
     let Settings {
         mode,
         grpc,
@@ -136,8 +136,10 @@ async fn serve(settings: Settings) -> Result<(), RunFault> {
         stop: stop.clone(),
     };
 
-    let broker = Broker::start(broker).await?;
-    let prepared = Prepared::new(mode).await?;
+    let (broker, prepared) = tokio::select! {
+        prepared = prepare(broker, mode) => prepared?,
+        signal = signals.next() => return leave(wiring.tasks, &stopper, (signal, signals)).await,
+    };
     let known = Arc::new(OnceLock::new());
     let pages = Pages {
         engine: engine.clone(),
@@ -151,10 +153,9 @@ async fn serve(settings: Settings) -> Result<(), RunFault> {
     let addresses = listen(&mut wiring.tasks, (grpc, service), (admin, pages), stop).await?;
     announce(addresses, &broker, ports_file)?;
 
-    let mut signals = Signals::new()?;
     let started = tokio::select! {
         started = prepared.start(policy, &broker, &mut wiring) => started?,
-        signal = signals.next() => return leave(wiring.tasks, &stopper, signal).await,
+        signal = signals.next() => return leave(wiring.tasks, &stopper, (signal, signals)).await,
     };
     // Set once, here.
     let _ = known.set(Known {
@@ -163,7 +164,12 @@ async fn serve(settings: Settings) -> Result<(), RunFault> {
     });
     let (line, present_line) = watch::channel(None);
     let outputs = Routes {
-        commands: Box::new(Commands::new(present_line, started.key, metrics)),
+        commands: Box::new(Commands::new(
+            present_line,
+            (started.key, started.mandate),
+            wiring.engine.facts.clone(),
+            metrics,
+        )),
         mode: started.outputs,
     };
     let core = Lab::new(started.seed, started.policy);
@@ -177,8 +183,14 @@ async fn serve(settings: Settings) -> Result<(), RunFault> {
     );
     tokio::select! {
         fault = wiring.tasks.first_end() => Err(fault.into()),
-        signal = signals.next() => leave(wiring.tasks, &stopper, signal).await,
+        signal = signals.next() => leave(wiring.tasks, &stopper, (signal, signals)).await,
     }
+}
+
+/// Everything that is read, opened or started before somebody may be told that this process is there.
+async fn prepare(broker: BrokerSettings, mode: Mode) -> Result<(Broker, Prepared), RunFault> {
+    let broker = Broker::start(broker).await?;
+    Ok((broker, Prepared::new(mode).await?))
 }
 
 /// Binds both listeners and serves them. Until the engine runs, the one is not ready and the other Unavailable.
@@ -191,7 +203,7 @@ async fn listen(
     let grpc = autoscaler::listen(&grpc, service)
         .await
         .map_err(|fault| match fault {
-            ServeFault::ReadPem { .. } | ServeFault::Tls(_) => RunFault::configuration(fault),
+            ServeFault::Tls(_) => RunFault::configuration(fault),
             ServeFault::Listen { .. } | ServeFault::Serve(_) => RunFault::start(fault),
         })?;
     let admin = admin::listen(admin).await.map_err(RunFault::start)?;
@@ -245,14 +257,15 @@ fn write_whole(path: &PathBuf, text: &str) -> io::Result<()> {
     fs::rename(&draft, path)
 }
 
+/// Stops in order; at once if another signal comes meanwhile.
 async fn leave(
     tasks: Tasks,
     stopper: &watch::Sender<bool>,
-    signal: &'static str,
+    (signal, mut signals): (&'static str, Signals),
 ) -> Result<(), RunFault> {
     tracing::info!(signal, "stopping");
     stopper.send_replace(true);
-    tasks.finish(FAREWELL).await?;
+    tasks.finish(FAREWELL, signals.next()).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -91,11 +91,16 @@ impl Tasks {
         }
     }
 
-    /// After a stop was asked for: waits until every task that ends after it has ended, at most for `within`.
+    /// After a stop was asked for: waits until every task that ends after it has ended, at most for `within`, and not once
+    /// `hurry` tells that somebody will not wait.
     ///
     /// # Errors
     /// A task fails or panics on its way out.
-    pub(crate) async fn finish(mut self, within: Duration) -> Result<(), TaskFault> {
+    pub(crate) async fn finish(
+        mut self,
+        within: Duration,
+        hurry: impl Future<Output = &'static str>,
+    ) -> Result<(), TaskFault> {
         let finished = async {
             while self.stoppable > 0 {
                 match self.first_end().await {
@@ -107,16 +112,15 @@ impl Tasks {
             }
             Ok(())
         };
-        match tokio::time::timeout(within, finished).await {
-            Ok(finished) => finished,
-            Err(_) => {
-                tracing::warn!(
-                    within_s = within.as_secs(),
-                    "some tasks did not end in time; leaving without them"
-                );
-                Ok(())
-            }
+        tokio::select! {
+            finished = finished => return finished,
+            () = tokio::time::sleep(within) => tracing::warn!(
+                within_s = within.as_secs(),
+                "some tasks did not end in time; leaving without them"
+            ),
+            signal = hurry => tracing::warn!(signal, "told again to stop; leaving at once"),
         }
+        Ok(())
     }
 
     fn named(&self, end: Result<(Id, Result<(), BoxError>), JoinError>) -> TaskFault {
@@ -163,7 +167,10 @@ mod tests {
         let mut tasks = Tasks::default();
         tasks.spawn_endless("engine", std::future::pending());
         tasks.spawn("grpc", Ends::AfterStop, async { Ok::<(), BoxError>(()) });
-        tasks.finish(Duration::from_secs(60)).await.unwrap();
+        tasks
+            .finish(Duration::from_secs(60), std::future::pending())
+            .await
+            .unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -174,6 +181,23 @@ mod tests {
             Ends::AfterStop,
             std::future::pending::<Result<(), BoxError>>(),
         );
-        tasks.finish(Duration::from_secs(5)).await.unwrap();
+        tasks
+            .finish(Duration::from_secs(5), std::future::pending())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_signal_is_not_made_to_wait() {
+        let mut tasks = Tasks::default();
+        tasks.spawn(
+            "grpc",
+            Ends::AfterStop,
+            std::future::pending::<Result<(), BoxError>>(),
+        );
+        let before = tokio::time::Instant::now();
+        let again = std::future::ready("SIGTERM");
+        tasks.finish(Duration::from_secs(5), again).await.unwrap();
+        assert_eq!(before.elapsed(), Duration::ZERO);
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::CommandFactory as _;
 use coordinator::args::Cli;
-use coordinator::metrics::{ApiWrite, Metrics, Sending};
+use coordinator::metrics::{ApiWrite, Certificate, Metrics, Sending, TurnedAway};
 use coordinator_core::{Policy, View};
 use coordinator_crds::duration;
 use prometheus_client::registry::Registry;
@@ -51,6 +51,9 @@ fn every_flag_is_in_the_guide_with_its_twin_and_its_default() {
         .filter(|(word, _)| word.starts_with("--"))
         .map(|(word, cells)| (word.split([' ', '=']).next().unwrap().to_owned(), cells))
         .collect();
+    if !cfg!(feature = "reflection") {
+        guide.remove("--grpc-reflection").unwrap();
+    }
     for flag in run.get_arguments() {
         let name = format!("--{}", flag.get_long().unwrap());
         let Some(cells) = guide.remove(&name) else {
@@ -104,6 +107,8 @@ fn every_metric_is_in_the_guide() {
     metrics.unreadable("hb");
     metrics.refused("busy");
     metrics.api_write(ApiWrite::Lease);
+    metrics.turned_away(TurnedAway::Calls);
+    metrics.certificate_ends(Certificate::Server, 0);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     let shown: BTreeSet<String> = text

@@ -20,15 +20,16 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use kube::Client;
 use serde_json::Value;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::{
-    harness::{Mosquitto, Process, Sushy, WorkDir, wait},
+    caller::Caller,
+    harness::{Coordinator, Mosquitto, Process, Sushy, WorkDir, wait},
     hollow::{HollowMachine, Power},
     recorder::{Recorder, Wish},
 };
 
-pub use autoscaler::{Autoscaler, REAL};
+pub use autoscaler::{Autoscaler, Changes, Excuse};
 pub use plane::{Plane, Planes};
 pub use trail::Trail;
 
@@ -37,7 +38,7 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 /// Namespace of groups, machines and pods.
 pub const LAB: &str = "lab";
 /// Namespace of the coordinator's own objects.
-const OWN: &str = "homelab-autoscaler-system";
+pub const OWN: &str = "homelab-autoscaler-system";
 /// Our taint: it stands exactly while a machine is ordered off.
 pub const POWER_OFF: &str = "homelab-autoscaler.dev/power-off";
 
@@ -74,6 +75,8 @@ pub struct Plan {
     pub groups: Vec<GroupPlan>,
     /// Names of Nodes that always run and belong to nobody.
     pub others: &'static [&'static str],
+    /// Agents with a user at the broker whom no object names.
+    pub guests: &'static [&'static str],
     /// What the machines do when the lab is declared.
     pub starts: Power,
     /// Labels that kubelets register with.
@@ -104,10 +107,12 @@ impl Plan {
         Self {
             groups,
             others: &["small"],
+            guests: &[],
             starts: Power::Off,
             labels: BTreeMap::new(),
             timing: timing.map(str::to_owned).to_vec(),
-            election: Election("15s", "10s", "500ms"),
+            // No test waits for its end; a busy API server may be slow for seconds.
+            election: Election("60s", "50s", "1s"),
         }
     }
 
@@ -115,15 +120,6 @@ impl Plan {
     pub fn machines(&self) -> impl Iterator<Item = &'static str> {
         self.groups.iter().flat_map(|group| group.machines).copied()
     }
-}
-
-/// Where the coordinator answers.
-#[derive(Debug, Clone)]
-pub struct Ports {
-    /// Its gRPC API.
-    pub grpc: String,
-    /// Its pages.
-    pub admin: String,
 }
 
 /// The running lab.
@@ -138,13 +134,13 @@ pub struct ClusterStage {
     pub sushy: Option<Arc<Sushy>>,
     plan: Plan,
     client: Client,
-    coordinator: Option<Process>,
+    coordinator: Coordinator,
     /// How many coordinators have been started: each is a process with a name of its own.
     starts: usize,
     relay: Option<Process>,
-    ports: Ports,
     wake: SocketAddrV4,
-    http: reqwest::Client,
+    /// What agents know the coordinator by.
+    key: String,
     work: WorkDir,
     /// Dropped last, so that the next stage finds nothing of this one running.
     pub plane: Plane,
@@ -156,14 +152,13 @@ impl ClusterStage {
     /// # Errors
     /// When a program is missing or does not come up.
     pub async fn start(plan: Plan, plane: Plane) -> Result<Self> {
-        // Somebody else in this process may have installed it before.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
         let client = plane.client().await?;
         objects::empty(&client).await?;
         let recorder = Recorder::in_memory();
         let broadcast = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), 0);
         let wake = recorder.sniff(broadcast)?;
-        let agents: Vec<&str> = plan.machines().chain(["relay"]).collect();
+        let guests = plan.guests.iter().copied();
+        let agents: Vec<&str> = plan.machines().chain(["relay"]).chain(guests).collect();
         let mosquitto = Mosquitto::start(&agents).await?;
         let sushy = machines::start_sushy(&plan).await?;
         let mut stage = Self {
@@ -173,35 +168,30 @@ impl ClusterStage {
             sushy,
             plan,
             client,
-            coordinator: None,
+            coordinator: Coordinator::new()?,
             starts: 0,
             relay: None,
-            ports: Ports {
-                grpc: "127.0.0.1:0".to_owned(),
-                admin: "127.0.0.1:0".to_owned(),
-            },
             wake,
-            http: reqwest::Client::builder()
-                .no_proxy()
-                .build()
-                .context("make an HTTP client")?,
+            key: String::new(),
             work: WorkDir::new("cluster-stage")?,
             plane,
         };
         stage.start_coordinator().await?;
-        let key = stage.coordinator_key().await?;
-        stage.start_relay(&key)?;
-        stage.start_machines(&key).await?;
-        stage.declare().await?;
+        stage.key = stage.coordinator.key().await?;
+        stage.start_relay()?;
+        stage.start_others().await?;
+        for group in stage.plan.groups.clone() {
+            let machines = stage.shelve(&group).await?;
+            stage.machines.extend(machines);
+            stage.declare(&group).await?;
+        }
         stage
-            .until("relay and machines are known", |state| {
-                let machines = state["machines"]
-                    .as_object()
-                    .map_or(0, serde_json::Map::len);
+            .until("the relay is heard", |state| {
                 state["agents"]["relay"]["live"] == true
-                    && machines == stage.plan.machines().count()
             })
             .await?;
+        let machines: Vec<&str> = stage.plan.machines().collect();
+        stage.until_known(&machines).await?;
         Ok(stage)
     }
 
@@ -216,8 +206,15 @@ impl ClusterStage {
     /// # Errors
     /// Never for an address that the coordinator has told.
     pub fn channel(&self) -> Result<Channel> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.ports.grpc))?;
-        Ok(endpoint.connect_lazy())
+        self.coordinator.channel()
+    }
+
+    /// A client for single calls of the provider.
+    ///
+    /// # Errors
+    /// As [`ClusterStage::channel`].
+    pub fn caller(&self) -> Result<Caller> {
+        Ok(Caller::new(self.channel()?, LAB))
     }
 
     /// The coordinator's `/state` page.
@@ -225,8 +222,13 @@ impl ClusterStage {
     /// # Errors
     /// When it does not answer.
     pub async fn state(&self) -> Result<Value> {
-        let page = self.page("/state").await?;
-        serde_json::from_str(&page).context("read /state")
+        self.coordinator.state().await
+    }
+
+    /// The address of the coordinator's pages.
+    #[must_use]
+    pub fn admin(&self) -> &str {
+        &self.coordinator.ports().admin
     }
 
     /// One of the coordinator's pages, whatever its status.
@@ -234,12 +236,7 @@ impl ClusterStage {
     /// # Errors
     /// When it does not answer.
     pub async fn page(&self, path: &str) -> Result<String> {
-        let url = format!("http://{}{path}", self.ports.admin);
-        let page = self.http.get(url).send().await;
-        page.with_context(|| format!("ask for {path}"))?
-            .text()
-            .await
-            .with_context(|| format!("read {path}"))
+        self.coordinator.page(path).await
     }
 
     /// Writes to the API server so far, by kind.
@@ -263,16 +260,19 @@ impl ClusterStage {
     /// # Errors
     /// When it never is; with the machines last seen.
     pub async fn until(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
-        wait::until(LIMIT, what, async || {
-            let state = self.state().await?;
-            ensure!(
-                fits(&state),
-                "{}",
-                serde_json::to_string_pretty(&state["machines"])?
-            );
-            Ok(state)
-        })
-        .await
+        self.coordinator.until(what, fits).await
+    }
+
+    /// Waits until the coordinator knows all of these machines.
+    ///
+    /// # Errors
+    /// When it never does.
+    pub async fn until_known(&self, machines: &[&str]) -> Result<()> {
+        let known = |state: &Value| {
+            let mut machines = machines.iter();
+            machines.all(|name| state["machines"][*name].is_object())
+        };
+        self.until("the machines are known", known).await.map(drop)
     }
 
     /// Waits until the coordinator shows a machine in this phase.
@@ -301,7 +301,7 @@ impl ClusterStage {
 
     /// Kills the coordinator without warning.
     pub fn kill_coordinator(&mut self) {
-        self.coordinator = None;
+        self.coordinator.kill();
     }
 
     /// Tells the recorder that one machine of a group is going to be asked for.
@@ -316,7 +316,7 @@ impl Drop for ClusterStage {
     fn drop(&mut self) {
         self.machines.clear();
         self.relay = None;
-        self.coordinator = None;
+        self.coordinator.kill();
     }
 }
 

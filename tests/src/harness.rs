@@ -2,8 +2,10 @@
 //! Holds: everything listens on loopback, lives in its own temporary folder, and is gone when its value is dropped.
 //! Not here: machines, recorders and model clients; they are modules beside this one.
 
+pub mod agent;
 pub mod certs;
 pub mod control_plane;
+pub mod coordinator;
 pub mod mosquitto;
 pub mod ports;
 pub mod process;
@@ -12,7 +14,9 @@ pub mod sushy;
 pub mod wait;
 pub mod workdir;
 
+pub use agent::{AgentAccount, BmcLogin};
 pub use control_plane::{ControlPlane, Parts};
+pub use coordinator::{Coordinator, Ports};
 pub use mosquitto::{Broker, Login, Mosquitto, Persistence, Transport};
 pub use ports::Port;
 pub use process::Process;

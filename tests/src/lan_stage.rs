@@ -16,11 +16,12 @@ use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    harness::{Process, WorkDir, programs, wait},
+    caller::Caller,
+    harness::{AgentAccount, Process, WorkDir, programs, wait},
     hollow::{AgentSpec, Berth, HollowMachine, MachineSpec},
     lan::{Cable, Card, Door, Host, Segment, Sniffer},
     recorder::Recorder,
-    stage::mac,
+    stage::{NAMESPACE, mac},
 };
 
 /// Time for a program to come up, also on a busy machine.
@@ -163,6 +164,14 @@ impl LanStage {
         Ok(Endpoint::from_shared(address)?.connect_lazy())
     }
 
+    /// A client for single calls of the provider.
+    ///
+    /// # Errors
+    /// As [`LanStage::channel`].
+    pub fn caller(&self) -> Result<Caller> {
+        Ok(Caller::new(self.channel()?, NAMESPACE))
+    }
+
     /// Waits until the coordinator's `/state` is as it should be, and returns it.
     ///
     /// # Errors
@@ -211,7 +220,7 @@ impl LanStage {
     fn start_relay(&mut self, key: &str) -> Result<()> {
         let config = format!(
             "{}state_dir = {:?}\n[relay]\ninterfaces = {{ default = \"a0\" }}\n",
-            agent_config("relay", key),
+            agent("relay", key).config(&self.work)?,
             self.work.file("relay"),
         );
         let config = self.work.write("relay.toml", config)?;
@@ -238,13 +247,7 @@ impl LanStage {
             };
             host.plug(card, &self.relay.home).await?;
             host.default_route("10.77.0.2")?;
-            let config = agent_config(name, key);
-            let agent = AgentSpec {
-                program: programs::ours("homelab-agent")?,
-                host_program: programs::ours("hollow-host")?,
-                config: config.parse().context("the machine's configuration")?,
-                environment: Vec::new(),
-            };
+            let agent = AgentSpec::ours(&agent(name, key).config(&self.work)?)?;
             let berth = Berth {
                 host,
                 nic: "eth0".to_owned(),
@@ -272,10 +275,14 @@ pub const fn card<'a>(name: &'a str, address: &'a str) -> Card<'a> {
     }
 }
 
-fn agent_config(name: &str, key: &str) -> String {
-    format!(
-        "id = {name:?}\nbroker = {BROKER:?}\ncoordinator_key = {key:?}\nheartbeat = \"1s\"\npower_acts_per_hour = 10000\n"
-    )
+fn agent(name: &str, key: &str) -> AgentAccount {
+    AgentAccount {
+        name: name.to_owned(),
+        broker: BROKER.to_owned(),
+        password: None,
+        coordinator_key: key.to_owned(),
+        heartbeat: "1s",
+    }
 }
 
 fn lab(sleepers: &[Sleeper]) -> String {

@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod ca_model;
+pub mod caller;
 pub mod cluster_stage;
 pub mod demo;
 pub mod harness;

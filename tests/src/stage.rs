@@ -7,25 +7,25 @@ use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddrV4},
     path::PathBuf,
-    process::Command,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::{
-    harness::{Process, WorkDir, programs, wait},
+    caller::Caller,
+    harness::{AgentAccount, BmcLogin, Coordinator, Ports, Process, WorkDir},
     hollow::{AgentSpec, Bmc, HollowMachine, MachineSpec},
     mock_bmc::{BmcOptions, MockBmc},
     recorder::{Mac, Recorder},
 };
 
-/// Time for a program of ours to come up, also on a busy machine.
-const START: Duration = Duration::from_secs(60);
+/// User and password of every BMC of a lab.
+pub const BMC_LOGIN: (&str, &str) = ("power", "secret");
 /// The namespace that machines without one get.
-const NAMESPACE: &str = "default";
+pub const NAMESPACE: &str = "default";
 
 /// How machines of a group are woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,17 +107,6 @@ impl Plan {
     }
 }
 
-/// Where the coordinator answers.
-#[derive(Debug, Clone)]
-pub struct Ports {
-    /// Its gRPC API.
-    pub grpc: String,
-    /// Its pages.
-    pub admin: String,
-    /// The broker.
-    pub broker: String,
-}
-
 /// The running lab.
 #[derive(Debug)]
 pub struct Stage {
@@ -128,11 +117,9 @@ pub struct Stage {
     /// The mock BMC behind every machine that has one.
     pub bmc: MockBmc,
     plan: Plan,
-    coordinator: Option<Process>,
+    coordinator: Coordinator,
     relay: Option<Process>,
-    ports: Ports,
     wake: SocketAddrV4,
-    http: reqwest::Client,
     work: WorkDir,
 }
 
@@ -142,13 +129,12 @@ impl Stage {
     /// # Errors
     /// When a program is missing or does not come up.
     pub async fn start(plan: Plan, recorder: Recorder) -> Result<Self> {
-        // Somebody else in this process may have installed it before.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
         let work = WorkDir::new("stage")?;
         let broadcast = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), 0);
         let wake = recorder.sniff(broadcast)?;
         let systems = names(&plan, Woken::Bmc).map(str::to_owned).collect();
-        let login = Some(("power".to_owned(), "secret".to_owned()));
+        let (user, password) = BMC_LOGIN;
+        let login = Some((user.to_owned(), password.to_owned()));
         let bmc = MockBmc::start(BmcOptions { login, systems }, recorder.clone()).await?;
         work.write("lab/lab.yaml", lab(&plan, wake, &bmc.url()))?;
         let mut stage = Self {
@@ -156,24 +142,13 @@ impl Stage {
             machines: BTreeMap::new(),
             bmc,
             plan,
-            coordinator: None,
+            coordinator: Coordinator::new()?,
             relay: None,
-            ports: Ports {
-                grpc: String::new(),
-                admin: String::new(),
-                broker: String::new(),
-            },
             wake,
-            http: reqwest::Client::builder()
-                .no_proxy()
-                .build()
-                .context("make an HTTP client")?,
             work,
         };
-        stage
-            .start_coordinator("127.0.0.1:0", "127.0.0.1:0")
-            .await?;
-        let key = stage.coordinator_key().await?;
+        stage.start_coordinator().await?;
+        let key = stage.coordinator.key().await?;
         stage.start_relay(&key)?;
         stage.start_machines(&key).await?;
         stage
@@ -184,79 +159,62 @@ impl Stage {
         Ok(stage)
     }
 
-    async fn start_coordinator(&mut self, grpc: &str, broker: &str) -> Result<()> {
-        let ports_file = self.work.file("ports.json");
-        if ports_file.exists() {
-            std::fs::remove_file(&ports_file).context("remove the old ports file")?;
-        }
-        let mut command = Command::new(programs::ours("homelab-coordinator")?);
-        command.arg("run").arg("--lab").arg(self.work.file("lab"));
+    /// Starts the coordinator, the second time and later on the same state and at the same addresses.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_coordinator(&mut self) -> Result<()> {
+        let mut command = Coordinator::command(&self.plan.timing)?;
+        command.arg("--lab").arg(self.work.file("lab"));
         command.arg("--state").arg(self.work.file("state"));
         command.arg("--socket").arg(self.socket());
-        command.arg("--ports-file").arg(&ports_file);
-        command.args(["--grpc-address", grpc, "--admin-address", "127.0.0.1:0"]);
         match &self.plan.broker {
-            None => command.args(["--embedded-broker", broker]),
+            None => {
+                let address = self
+                    .coordinator
+                    .ports()
+                    .broker
+                    .trim_start_matches("mqtt://");
+                command.args(["--embedded-broker", address])
+            }
             Some(broker) => {
-                let password = self
-                    .work
-                    .write("coordinator.password", &broker.coordinator.1)?;
+                let (url, password) = &broker.coordinator;
+                let password = self.work.write("coordinator.password", password)?;
                 command
-                    .args(["--broker", &broker.coordinator.0])
+                    .args(["--broker", url])
                     .arg("--broker-password-file")
                     .arg(password)
             }
         };
-        for change in &self.plan.timing {
-            command.args(["--timing", change]);
-        }
-        let mut process = Process::start(&self.work, "coordinator", &command)?;
-        self.ports = wait::until(START, "the coordinator tells its ports", async || {
-            process.check_alive()?;
-            read_ports(&ports_file)
+        self.coordinator.start(&self.work, command).await
+    }
+
+    fn agent(&self, name: &str, key: &str) -> Result<AgentAccount> {
+        let (broker, password) = match &self.plan.broker {
+            None => (&self.coordinator.ports().broker, None),
+            Some(broker) => {
+                let password = broker.agents.get(name);
+                let password = password.with_context(|| format!("{name} has no password"))?;
+                (&broker.url, Some(password.clone()))
+            }
+        };
+        Ok(AgentAccount {
+            name: name.to_owned(),
+            broker: broker.clone(),
+            password,
+            coordinator_key: key.to_owned(),
+            heartbeat: self.plan.heartbeat,
         })
-        .await?;
-        self.coordinator = Some(process);
-        self.until("the coordinator serves", |state| state["serving"] == true)
-            .await?;
-        Ok(())
     }
 
     fn start_relay(&mut self, key: &str) -> Result<()> {
-        let authority = self.bmc.url();
-        self.work.write("relay/credentials/bmc.username", "power")?;
-        self.work
-            .write("relay/credentials/bmc.password", "secret")?;
-        self.work.write("relay/credentials/bmc.hosts", authority)?;
-        let config = format!(
-            "{}state_dir = {:?}\n[relay]\ncredentials = {:?}\n",
-            self.agent_config("relay", key)?,
-            self.work.file("relay/state"),
-            self.work.file("relay/credentials"),
-        );
-        let config = self.work.write("relay/agent.toml", config)?;
-        let mut command = Command::new(programs::ours("homelab-agent")?);
-        command.arg("run").arg("--config").arg(config);
-        self.relay = Some(Process::start(&self.work, "relay", &command)?);
-        Ok(())
-    }
-
-    fn agent_config(&self, name: &str, key: &str) -> Result<String> {
-        let (broker, password) = match &self.plan.broker {
-            None => (self.ports.broker.clone(), String::new()),
-            Some(broker) => {
-                let password = broker
-                    .agents
-                    .get(name)
-                    .with_context(|| format!("{name} has no password"))?;
-                let file = self.work.write(&format!("{name}.password"), password)?;
-                (broker.url.clone(), format!("password_file = {file:?}\n"))
-            }
+        let bmc = BmcLogin {
+            login: BMC_LOGIN,
+            host: self.bmc.url(),
         };
-        Ok(format!(
-            "id = {name:?}\nbroker = {broker:?}\ncoordinator_key = {key:?}\nheartbeat = {:?}\n{password}",
-            self.plan.heartbeat,
-        ))
+        let relay = self.agent("relay", key)?;
+        self.relay = Some(relay.start_relay(&self.work, Some(bmc))?);
+        Ok(())
     }
 
     async fn start_machines(&mut self, key: &str) -> Result<()> {
@@ -275,14 +233,8 @@ impl Stage {
                 }
                 spec.boot = self.plan.boot;
                 spec.shutdown = self.plan.shutdown;
-                let config = self.agent_config(name, key)?;
-                let config = format!("{config}power_acts_per_hour = 10000\n");
-                spec.agent = Some(AgentSpec {
-                    program: programs::ours("homelab-agent")?,
-                    host_program: programs::ours("hollow-host")?,
-                    config: config.parse().context("the machine's configuration")?,
-                    environment: Vec::new(),
-                });
+                let config = self.agent(name, key)?.config(&self.work)?;
+                spec.agent = Some(AgentSpec::ours(&config)?);
                 let machine = HollowMachine::start(spec, &self.recorder).await?;
                 self.machines.insert((*name).to_owned(), machine);
             }
@@ -293,7 +245,7 @@ impl Stage {
     /// Where the coordinator answers now.
     #[must_use]
     pub const fn ports(&self) -> &Ports {
-        &self.ports
+        self.coordinator.ports()
     }
 
     /// The coordinator's local socket.
@@ -313,8 +265,15 @@ impl Stage {
     /// # Errors
     /// Never for an address that the coordinator has told.
     pub fn channel(&self) -> Result<Channel> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.ports.grpc))?;
-        Ok(endpoint.connect_lazy())
+        self.coordinator.channel()
+    }
+
+    /// A client for single calls of the provider.
+    ///
+    /// # Errors
+    /// As [`Stage::channel`].
+    pub fn caller(&self) -> Result<Caller> {
+        Ok(Caller::new(self.channel()?, NAMESPACE))
     }
 
     /// The coordinator's `/state` page.
@@ -322,55 +281,20 @@ impl Stage {
     /// # Errors
     /// When it does not answer.
     pub async fn state(&self) -> Result<Value> {
-        let page = self
-            .http
-            .get(format!("http://{}/state", self.ports.admin))
-            .send()
-            .await
-            .context("ask for /state")?;
-        page.json().await.context("read /state")
-    }
-
-    async fn coordinator_key(&self) -> Result<String> {
-        let state = self
-            .until("the coordinator's key", |state| {
-                state["coordinatorKey"].is_string()
-            })
-            .await?;
-        Ok(state["coordinatorKey"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned())
+        self.coordinator.state().await
     }
 
     /// Waits until the state is as it should be, and returns it.
     ///
     /// # Errors
-    /// When it never is; with the state last seen.
+    /// When it never is; with the machines last seen.
     pub async fn until(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
-        wait::until(START, what, async || {
-            let state = self.state().await?;
-            if fits(&state) {
-                return Ok(state);
-            }
-            bail!("{}", serde_json::to_string_pretty(&state["machines"])?)
-        })
-        .await
+        self.coordinator.until(what, fits).await
     }
 
     /// Kills the coordinator without warning.
     pub fn kill_coordinator(&mut self) {
-        self.coordinator = None;
-    }
-
-    /// Starts the coordinator again, on the same state and the same addresses.
-    ///
-    /// # Errors
-    /// When it does not come up.
-    pub async fn start_coordinator_again(&mut self) -> Result<()> {
-        let grpc = self.ports.grpc.clone();
-        let broker = self.ports.broker.trim_start_matches("mqtt://").to_owned();
-        self.start_coordinator(&grpc, &broker).await
+        self.coordinator.kill();
     }
 }
 
@@ -380,22 +304,6 @@ pub fn machine_of(provider_id: &str) -> Option<String> {
     provider_id
         .strip_prefix(&format!("homelab://{NAMESPACE}/"))
         .map(str::to_owned)
-}
-
-fn read_ports(file: &PathBuf) -> Result<Ports> {
-    let text = std::fs::read_to_string(file).context("read the ports file")?;
-    let ports: Value = serde_json::from_str(&text).context("parse the ports file")?;
-    let text = |name: &str| {
-        ports[name]
-            .as_str()
-            .map(str::to_owned)
-            .with_context(|| format!("no {name} port"))
-    };
-    Ok(Ports {
-        grpc: text("grpc")?,
-        admin: text("admin")?,
-        broker: text("broker")?,
-    })
 }
 
 fn names(plan: &Plan, woken: Woken) -> impl Iterator<Item = &'static str> {

@@ -5,24 +5,17 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use coordinator_crds::Group;
 use k8s_openapi::api::core::v1::Node;
-use proto_autoscaler::{
-    ExternalGrpcNode, NodeGroupDeleteNodesRequest, NodeGroupForNodeRequest,
-    NodeGroupIncreaseSizeRequest, NodeGroupTargetSizeRequest, RefreshRequest,
-    cloud_provider_client::CloudProviderClient,
-};
 use serde_json::{Value, json};
 use tests::{
     cluster_stage::{
-        Autoscaler, ClusterStage, Election, GroupPlan, LIMIT, POWER_OFF, Plan, Planes, REAL, Trail,
-        Woken, group_id,
+        Autoscaler, Changes, ClusterStage, Election, Excuse, GroupPlan, LIMIT, POWER_OFF, Plan,
+        Planes, Trail, Woken, group_id,
         objects::{condition, has_taint},
-        provider_id,
     },
     harness::wait,
     hollow::Power,
     recorder::{Effect, OffHow, Wish},
 };
-use tonic::transport::Channel;
 
 #[path = "cluster/failures.rs"]
 mod failures;
@@ -36,8 +29,6 @@ static PLANES: Planes = Planes::new();
 /// A command may still be on its way for so long after the wish for it was taken back.
 const GRACE: Duration = Duration::from_secs(10);
 
-type Client = CloudProviderClient<Channel>;
-
 fn group(name: &'static str, woken: Woken, machines: &'static [&'static str]) -> GroupPlan {
     GroupPlan {
         name,
@@ -50,48 +41,6 @@ fn group(name: &'static str, woken: Woken, machines: &'static [&'static str]) ->
 fn retained(mut group: GroupPlan) -> GroupPlan {
     group.spec["nodeObjectPolicy"] = "Retain".into();
     group
-}
-
-async fn increase(client: &mut Client, group: &str, delta: i32) -> Result<()> {
-    let id = group_id(group);
-    client
-        .node_group_increase_size(NodeGroupIncreaseSizeRequest { delta, id })
-        .await?;
-    Ok(())
-}
-
-async fn target(client: &mut Client, group: &str) -> Result<i32> {
-    client.refresh(RefreshRequest {}).await?;
-    let id = group_id(group);
-    let target = client
-        .node_group_target_size(NodeGroupTargetSizeRequest { id })
-        .await?;
-    Ok(target.into_inner().target_size)
-}
-
-fn as_seen(machine: &str) -> ExternalGrpcNode {
-    ExternalGrpcNode {
-        provider_id: provider_id(machine),
-        name: machine.to_owned(),
-        ..ExternalGrpcNode::default()
-    }
-}
-
-async fn delete(client: &mut Client, group: &str, machine: &str) -> Result<(), tonic::Status> {
-    let request = NodeGroupDeleteNodesRequest {
-        nodes: vec![as_seen(machine)],
-        id: group_id(group),
-    };
-    client.node_group_delete_nodes(request).await.map(drop)
-}
-
-/// The group of a Node with its real name; empty if it has none.
-async fn group_of(client: &mut Client, machine: &str) -> Result<String> {
-    let request = NodeGroupForNodeRequest {
-        node: Some(as_seen(machine)),
-    };
-    let answer = client.node_group_for_node(request).await?.into_inner();
-    Ok(answer.node_group.unwrap_or_default().id)
 }
 
 fn is_ready(node: &Node) -> bool {
@@ -118,5 +67,15 @@ fn effects_are(stage: &ClusterStage, machine: &str, wakes: usize, stops: usize) 
     ensure!(seen == (wakes, stops), "{machine}: {seen:?}");
     let unasked = stage.recorder.unasked_effects(GRACE);
     ensure!(unasked.is_empty(), "unasked: {unasked:?}");
+    Ok(())
+}
+
+/// So much has the autoscaler changed, and found nothing wrong.
+async fn changed(autoscaler: &mut Autoscaler, grown: u64, shrunk: u64) -> Result<()> {
+    let failures = autoscaler.failures(Excuse::Nothing)?;
+    ensure!(failures.is_empty(), "{failures:?}");
+    let seen = autoscaler.changes().await?;
+    ensure!(seen == Changes { grown, shrunk }, "{seen:?}");
+    ensure!(autoscaler.finds_healthy().await?, "the cluster is healthy");
     Ok(())
 }

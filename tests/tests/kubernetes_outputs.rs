@@ -21,9 +21,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 use coordinator::documents;
 use coordinator_core::{
-    Action, Event, Fact, GroupId, GroupRecord, GroupView, MachineId, MachineRecord, MachineView,
-    NodeObjectPolicy, NodePatch, Operation, OperationKind, PhaseName, PowerRecord, PowerState,
-    Severity, StoreFault, Subject, TaintChange, Token, View, Wish,
+    Action, Cordon, Event, Fact, GroupId, GroupRecord, GroupView, MachineId, MachineRecord,
+    MachineView, NodeObjectPolicy, NodePatch, Operation, OperationKind, PhaseName, PowerRecord,
+    PowerState, Severity, StoreFault, Subject, TaintChange, Token, View, Wish,
 };
 use coordinator_crds::Group;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap, events::v1};
@@ -55,6 +55,7 @@ async fn commit(shell: &Shell, expected: u64, wanted: &[&str]) -> Result<Result<
         group: workers(),
         expected,
         record,
+        deadline_ms: None,
     };
     shell
         .answer(action, |fact| match fact {
@@ -129,14 +130,19 @@ fn record(seq: u32, operation: bool) -> Box<MachineRecord> {
         }),
         power: PowerRecord {
             state: PowerState::Running,
-            inferred: false,
+            witness: None,
             since_ms: 1_795_000_000_000,
         },
         ..MachineRecord::default()
     })
 }
 
-async fn store(shell: &Shell, version: u64, record: Box<MachineRecord>) -> Result<bool> {
+/// Stores a record; why that failed, if it did.
+async fn store(
+    shell: &Shell,
+    version: u64,
+    record: Box<MachineRecord>,
+) -> Result<Option<StoreFault>> {
     let action = Action::Record {
         machine: nuc1(),
         version,
@@ -146,21 +152,21 @@ async fn store(shell: &Shell, version: u64, record: Box<MachineRecord>) -> Resul
         .answer(action, |fact| match fact {
             Fact::Recorded {
                 version: stored, ..
-            } if *stored == version => Some(true),
-            Fact::RecordFailed { .. } => Some(false),
+            } if *stored == version => Some(None),
+            Fact::RecordFailed { fault, .. } => Some(Some(*fault)),
             _ => None,
         })
         .await
 }
 
 #[tokio::test]
-async fn a_record_survives_in_the_status_and_a_foreign_write_is_told() -> Result<()> {
+async fn a_record_survives_in_the_status_and_a_higher_token_ends_the_leadership() -> Result<()> {
     let stage = Stage::set().await?;
     stage.group("workers").await?;
     stage.machine("nuc1").await?;
     let (shell, running) = stage.leader().await?;
-    ensure!(store(&shell, 1, record(3, true)).await?);
-    ensure!(store(&shell, 2, record(4, false)).await?);
+    ensure!(store(&shell, 1, record(3, true)).await?.is_none());
+    ensure!(store(&shell, 2, record(4, false)).await?.is_none());
     let status = stage
         .machines()
         .get("nuc1")
@@ -169,24 +175,28 @@ async fn a_record_survives_in_the_status_and_a_foreign_write_is_told() -> Result
         .context("status")?;
     ensure!(documents::machine_record(Some(&status)) == *record(4, false));
 
-    // A later leader has raised the token: what we hold is old, and the server itself refuses to go back.
-    stage
-        .write_status("nuc1", json!({"token": {"epoch": 2, "seq": 0}}))
-        .await?;
+    // A later leader has raised the token: what we hold is old, and whoever holds it does not lead.
+    let theirs = json!({"token": {"epoch": 2, "seq": 0}});
+    stage.write_status("nuc1", theirs).await?;
     shell
         .fact("the foreign write", |fact| match fact {
             Fact::MachineStored { record, .. } if record.token.epoch == 2 => Some(()),
             _ => None,
         })
         .await?;
-    ensure!(
-        !store(&shell, 3, record(5, true)).await?,
-        "a token never goes back"
-    );
+    let failed = store(&shell, 3, record(5, true)).await?;
+    ensure!(failed == Some(StoreFault::Unavailable), "{failed:?}");
+    shell
+        .fact("to follow", |fact| {
+            matches!(fact, Fact::Following).then_some(())
+        })
+        .await?;
+    ensure!(tokio::time::timeout(LIMIT, running.end).await??.is_err());
+    let status = stage.machines().get("nuc1").await?.status;
+    let token = documents::machine_record(status.as_ref()).token;
+    ensure!(token == Token { epoch: 2, seq: 0 }, "it was written over");
 
     // The next start reads it all again.
-    running.stop.send(()).ok();
-    running.end.await??;
     let successor = stage.shell("successor");
     let _running = successor.run();
     let epoch = successor
@@ -197,6 +207,21 @@ async fn a_record_survives_in_the_status_and_a_foreign_write_is_told() -> Result
         .await?;
     ensure!(epoch > 2, "epoch {epoch}");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_record_that_the_schema_refuses_is_told_with_the_servers_words() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.group("workers").await?;
+    stage.machine("nuc1").await?;
+    let (shell, _running) = stage.leader().await?;
+    let too_long = MachineRecord {
+        boot_id: Some("b".repeat(65)),
+        ..*record(1, false)
+    };
+    let failed = store(&shell, 1, Box::new(too_long)).await?;
+    ensure!(failed == Some(StoreFault::Refused), "{failed:?}");
+    has_event(&stage, "RecordRefused").await
 }
 
 async fn has_event(stage: &Stage, reason: &str) -> Result<()> {

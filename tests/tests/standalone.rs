@@ -3,25 +3,21 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use proto_autoscaler::{
-    ExternalGrpcNode, NodeGroupDeleteNodesRequest, NodeGroupIncreaseSizeRequest,
-    NodeGroupNodesRequest, NodeGroupTargetSizeRequest, RefreshRequest,
-    cloud_provider_client::CloudProviderClient, instance_status::InstanceState,
-};
+use proto_autoscaler::instance_status::InstanceState;
 use tests::{
     ca_model::{CaModel, Options, cluster::toy, resources::Resources},
+    caller::Caller,
     harness::wait,
     hollow::Power,
     recorder::{Recorder, Wish},
     stage::{self, GroupPlan, Plan, Stage, Woken},
     workload::Workload,
 };
-use tonic::transport::Channel;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TEMPLATE: &str = "  template: {capacity: {cpu: \"4\", memory: 8Gi}}";
-const PACKET: &str = "default/packet";
-const BMC: &str = "default/bmc";
+const PACKET: &str = "packet";
+const BMC: &str = "bmc";
 
 fn packet(machines: &'static [&'static str]) -> GroupPlan {
     GroupPlan {
@@ -41,70 +37,20 @@ fn bmc(machines: &'static [&'static str]) -> GroupPlan {
     }
 }
 
-type Client = CloudProviderClient<Channel>;
-
-async fn increase(client: &mut Client, group: &str, delta: i32) -> Result<()> {
-    client
-        .node_group_increase_size(NodeGroupIncreaseSizeRequest {
-            delta,
-            id: group.into(),
-        })
-        .await?;
-    Ok(())
-}
-
-async fn look(client: &mut Client, group: &str) -> Result<i32> {
-    client.refresh(RefreshRequest {}).await?;
-    let target = client
-        .node_group_target_size(NodeGroupTargetSizeRequest { id: group.into() })
-        .await?;
-    Ok(target.into_inner().target_size)
-}
-
-async fn delete(client: &mut Client, group: &str, machine: &str) -> Result<()> {
-    let provider_id = format!("homelab://default/{machine}");
-    let node = ExternalGrpcNode {
-        provider_id,
-        name: machine.into(),
-        ..ExternalGrpcNode::default()
-    };
-    client
-        .node_group_delete_nodes(NodeGroupDeleteNodesRequest {
-            nodes: vec![node],
-            id: group.into(),
-        })
-        .await?;
-    Ok(())
-}
-
-/// Machines of a group that the provider lists in this state.
-async fn listed(client: &mut Client, group: &str, state: InstanceState) -> Result<Vec<String>> {
-    let answer = client
-        .node_group_nodes(NodeGroupNodesRequest { id: group.into() })
-        .await?
-        .into_inner();
-    let fits = answer.instances.into_iter().filter(|i| {
-        i.status
-            .as_ref()
-            .is_some_and(|s| s.instance_state() == state)
-    });
-    Ok(fits
-        .filter_map(|instance| stage::machine_of(&instance.id))
-        .collect())
-}
-
-async fn until_running(client: &mut Client, group: &str, count: usize) -> Result<Vec<String>> {
+async fn until_running(caller: &Caller, group: &str, count: usize) -> Result<Vec<String>> {
     wait::until(LIMIT, "the machines are listed as running", async || {
-        let running = listed(&mut client.clone(), group, InstanceState::InstanceRunning).await?;
+        let running = caller.listed(group, InstanceState::InstanceRunning).await?;
         ensure!(running.len() == count, "running: {running:?}");
         Ok(running)
     })
     .await
 }
 
-async fn until_gone(client: &mut Client, group: &str) -> Result<()> {
+async fn until_gone(caller: &Caller, group: &str) -> Result<()> {
     wait::until(LIMIT, "nothing is deleting any more", async || {
-        let deleting = listed(&mut client.clone(), group, InstanceState::InstanceDeleting).await?;
+        let deleting = caller
+            .listed(group, InstanceState::InstanceDeleting)
+            .await?;
         ensure!(deleting.is_empty(), "deleting: {deleting:?}");
         Ok(())
     })
@@ -115,20 +61,20 @@ async fn until_gone(client: &mut Client, group: &str) -> Result<()> {
 async fn increase_by_three_wakes_exactly_three_and_each_delete_stops_one() -> Result<()> {
     let plan = Plan::quick(vec![packet(&["a1", "a2", "a3", "a4", "a5"])]);
     let stage = Stage::start(plan, Recorder::in_memory()).await?;
-    let mut client = Client::new(stage.channel()?);
+    let caller = stage.caller()?;
     stage
         .recorder
         .ask_any(&["a1", "a2", "a3", "a4", "a5"], 3, Wish::On);
-    increase(&mut client, PACKET, 3).await?;
-    assert_eq!(look(&mut client, PACKET).await?, 3);
-    let running = until_running(&mut client, PACKET, 3).await?;
+    caller.increase(PACKET, 3).await?;
+    assert_eq!(caller.look(PACKET).await?, 3);
+    let running = until_running(&caller, PACKET, 3).await?;
     assert_eq!(stage.recorder.totals().wakes, 3);
     for name in &running {
         stage.recorder.ask(name, Wish::Off);
-        delete(&mut client, PACKET, name).await?;
+        caller.delete(PACKET, name).await?;
     }
-    assert_eq!(look(&mut client, PACKET).await?, 0);
-    until_gone(&mut client, PACKET).await?;
+    assert_eq!(caller.look(PACKET).await?, 0);
+    until_gone(&caller, PACKET).await?;
     for name in &running {
         assert_eq!(stage.machines[name].power(), Power::Off);
         assert_eq!(
@@ -145,17 +91,16 @@ async fn increase_by_three_wakes_exactly_three_and_each_delete_stops_one() -> Re
 async fn five_identical_concurrent_calls_wake_one_machine() -> Result<()> {
     let plan = Plan::quick(vec![packet(&["b1", "b2", "b3"])]);
     let stage = Stage::start(plan, Recorder::in_memory()).await?;
-    let client = Client::new(stage.channel()?);
+    let caller = stage.caller()?;
     let calls = (0..5).map(|_| {
-        let mut client = client.clone();
-        async move { increase(&mut client, PACKET, 1).await }
+        let caller = caller.clone();
+        async move { caller.increase(PACKET, 1).await }
     });
     for answer in futures::future::join_all(calls).await {
         answer?;
     }
-    let mut client = client;
-    assert_eq!(look(&mut client, PACKET).await?, 1);
-    until_running(&mut client, PACKET, 1).await?;
+    assert_eq!(caller.look(PACKET).await?, 1);
+    until_running(&caller, PACKET, 1).await?;
     assert_eq!(stage.recorder.totals().wakes, 1);
     Ok(())
 }
@@ -163,17 +108,17 @@ async fn five_identical_concurrent_calls_wake_one_machine() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn redfish_machines_are_woken_stopped_and_confirmed_off_by_their_bmc() -> Result<()> {
     let stage = Stage::start(Plan::quick(vec![bmc(&["c1", "c2"])]), Recorder::in_memory()).await?;
-    let mut client = Client::new(stage.channel()?);
+    let caller = stage.caller()?;
     stage
         .until("the BMCs are read", |state| {
             state["machines"]["c1"]["phase"] == "Sleeping"
         })
         .await?;
-    increase(&mut client, BMC, 1).await?;
-    let running = until_running(&mut client, BMC, 1).await?;
+    caller.increase(BMC, 1).await?;
+    let running = until_running(&caller, BMC, 1).await?;
     assert_eq!(stage.recorder.resets(&running[0], "On"), 1);
-    delete(&mut client, BMC, &running[0]).await?;
-    until_gone(&mut client, BMC).await?;
+    caller.delete(BMC, &running[0]).await?;
+    until_gone(&caller, BMC).await?;
     let state = stage.state().await?;
     assert_eq!(
         state["machines"][&running[0]]["powerInferred"], false,
@@ -191,7 +136,7 @@ async fn machines_that_are_on_already_are_left_alone() -> Result<()> {
         Recorder::in_memory(),
     )
     .await?;
-    let mut client = Client::new(stage.channel()?);
+    let caller = stage.caller()?;
     for machine in stage.machines.values() {
         machine.press_button();
     }
@@ -201,10 +146,10 @@ async fn machines_that_are_on_already_are_left_alone() -> Result<()> {
                 state["machines"][name]["phase"] == "Running"
             })
             .await?;
-        let refused = delete(&mut client, PACKET, name).await;
+        let refused = caller.delete(PACKET, name).await;
         assert!(refused.is_err(), "{name} has never been woken by us");
     }
-    assert_eq!(look(&mut client, PACKET).await?, 0);
+    assert_eq!(caller.look(PACKET).await?, 0);
     assert!(
         stage
             .machines
@@ -259,7 +204,7 @@ async fn a_workload_that_rises_and_falls_moves_only_what_it_asked_for() -> Resul
     )
     .await?;
     let members = |group: &str| match group {
-        PACKET => vec!["e1".to_owned(), "e2".to_owned()],
+        "default/packet" => vec!["e1".to_owned(), "e2".to_owned()],
         _ => vec!["e3".to_owned()],
     };
     for ask in running.calls.asks(stage::machine_of, members) {
@@ -283,7 +228,7 @@ async fn killed_at_other_random_instants_machines_with_a_bmc_reach_the_same_end_
 
 /// Ten kills: one in each of five wakes and one in each of five stops.
 async fn kill_rounds(names: [&str; 2], group: GroupPlan, seed: u64) -> Result<()> {
-    let id = format!("default/{}", group.name);
+    let id = group.name;
     let mut stage = Stage::start(Plan::quick(vec![group]), Recorder::in_memory()).await?;
     // A fixed seed: the instants differ from round to round, not from run to run.
     let mut dice = seed;
@@ -294,17 +239,17 @@ async fn kill_rounds(names: [&str; 2], group: GroupPlan, seed: u64) -> Result<()
         dice % sides
     };
     for round in 1..=5 {
-        let mut client = Client::new(stage.channel()?);
-        increase(&mut client, &id, 1).await?;
+        let caller = stage.caller()?;
+        caller.increase(id, 1).await?;
         interrupt(&mut stage, Duration::from_millis(roll(2_500))).await?;
-        let mut client = Client::new(stage.channel()?);
-        let running = until_running(&mut client, &id, 1).await?;
-        look(&mut client, &id).await?;
-        delete(&mut client, &id, &running[0]).await?;
+        let caller = stage.caller()?;
+        let running = until_running(&caller, id, 1).await?;
+        caller.look(id).await?;
+        caller.delete(id, &running[0]).await?;
         interrupt(&mut stage, Duration::from_millis(roll(6_000))).await?;
-        let mut client = Client::new(stage.channel()?);
-        until_gone(&mut client, &id).await?;
-        assert_eq!(look(&mut client, &id).await?, 0);
+        let caller = stage.caller()?;
+        until_gone(&caller, id).await?;
+        assert_eq!(caller.look(id).await?, 0);
         let sum = |count: fn(&Recorder, &str) -> usize| {
             names
                 .iter()
@@ -329,5 +274,5 @@ async fn interrupt(stage: &mut Stage, after: Duration) -> Result<()> {
         .await
         .ok();
     stage.kill_coordinator();
-    stage.start_coordinator_again().await
+    stage.start_coordinator().await
 }

@@ -25,6 +25,8 @@ pub enum Action {
         expected: u64,
         /// What to store instead; its sequence is `expected + 1`.
         record: GroupRecord,
+        /// Not to be stored after this, on the boot clock, milliseconds: by then a caller was told that nothing happened.
+        deadline_ms: Option<u64>,
     },
     /// Store a machine's record. Answered by `Recorded` or `RecordFailed`.
     Record {
@@ -62,6 +64,8 @@ pub enum Action {
         machine: MachineId,
         /// Its Node's name.
         node: String,
+        /// Whose cordon it then is; written onto the Node, because only there it outlives this process.
+        cordon: Cordon,
     },
     /// List the pods on a Node, consistently. Answered by `PodsListed`.
     ListPods {
@@ -90,6 +94,15 @@ pub enum Action {
     },
     /// Tell people.
     Event(Event),
+}
+
+/// Whose a fenced Node's cordon is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cordon {
+    /// Ours: it goes with the fence.
+    Ours,
+    /// A person had cordoned the Node before: it stays when the fence goes.
+    Persons,
 }
 
 /// A change of a core Node: only what is named here is touched.

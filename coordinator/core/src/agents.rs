@@ -3,7 +3,8 @@
 //! In: heartbeats, presence, inventories. Out: fresh challenges, the relays that can reach a target.
 //! Holds: a retained message or a will never makes an agent live; only a heartbeat does.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -11,12 +12,36 @@ use crate::actions::Action;
 use crate::facts::{AgentInfo, AgentState, Beat};
 use crate::ids::{AgentId, MachineId, Token};
 use crate::lab::Ctx;
+use crate::telling;
 
 /// Marks are reported unsigned: one above this is a forgery that would use all tokens up, not a restored store.
 const HIGHEST_CREDIBLE: Token = Token {
     epoch: 1 << 30,
     seq: 1 << 30,
 };
+
+/// Agents without a machine and without a key that are remembered: room for new ones on the way to being declared. Whoever
+/// can write to the broker can invent more.
+const MOST_STRANGERS: usize = 256;
+
+/// What an agent is to this lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A declared machine's.
+    Declared,
+    /// Nobody's, so far.
+    Stranger,
+}
+
+/// A relay, and what it says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Relay<'a> {
+    pub(crate) id: &'a AgentId,
+    /// Names of the BMC credentials that it holds; `None` where it does not say.
+    pub(crate) credentials: Option<&'a Vec<String>>,
+    /// It could be asked now.
+    pub(crate) awake: bool,
+}
 
 /// One agent.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +70,10 @@ impl Agent {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Agents {
     all: BTreeMap<AgentId, Agent>,
+    /// Relays whose own machine is off, with when that was confirmed, wall clock, milliseconds.
+    pub(crate) asleep: BTreeMap<AgentId, i64>,
+    /// Strangers that showed no key, the one heard last at the end.
+    strangers: VecDeque<AgentId>,
 }
 
 impl Agents {
@@ -60,12 +89,31 @@ impl Agents {
         self.all.entry(id).or_default().key = Some(key);
     }
 
-    pub(crate) fn beat(&mut self, beat: Beat, ctx: &Ctx<'_>) {
+    pub(crate) fn beat(&mut self, beat: Beat, standing: Standing, ctx: &Ctx<'_>) {
         let agent = self.all.entry(beat.agent.clone()).or_default();
+        let is_stranger = standing == Standing::Stranger && agent.key.is_none();
+        let id = beat.agent.clone();
         agent.gone = None;
         agent.pinged_ms = None;
         agent.beat_ms = ctx.now.boot_ms;
         agent.beat = Some(beat);
+        if is_stranger {
+            self.remember_stranger(id);
+        }
+    }
+
+    /// Forgets the stranger that was heard least recently where there are too many.
+    fn remember_stranger(&mut self, id: AgentId) {
+        self.strangers.retain(|other| *other != id);
+        self.strangers.push_back(id);
+        if self.strangers.len() <= MOST_STRANGERS {
+            return;
+        }
+        if let Some(oldest) = self.strangers.pop_front()
+            && self.all.get(&oldest).is_some_and(|a| a.key.is_none())
+        {
+            self.all.remove(&oldest);
+        }
     }
 
     /// The first key that an agent shows is kept; a later, different one does not replace it.
@@ -94,6 +142,15 @@ impl Agents {
                 agent.gone = Some(instance.into())
             }
             AgentState::Offline | AgentState::Stopping | AgentState::Online => {}
+        }
+    }
+
+    /// Its broker knows of nobody who listens for it: as good as a goodbye, until its next heartbeat.
+    pub(crate) fn unheard(&mut self, id: &AgentId) {
+        if let Some(agent) = self.all.get_mut(id)
+            && let Some(beat) = &agent.beat
+        {
+            agent.gone = Some(beat.instance.clone());
         }
     }
 
@@ -166,6 +223,57 @@ impl Agents {
         })
     }
 
+    /// Relays that could serve a segment or hold a credential, awake or not, by name.
+    pub(crate) fn relays_for<'a>(
+        &'a self,
+        segment: Option<&'a str>,
+        credentials: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a AgentId> {
+        let fits = move |info: &AgentInfo| {
+            let serves = |segment| info.segments.iter().any(|s| s == segment);
+            let holds = |name| {
+                let held = info.credentials.as_ref();
+                held.is_some_and(|held| held.iter().any(|c| c == name))
+            };
+            segment.is_some_and(serves) || credentials.is_some_and(holds)
+        };
+        self.all
+            .iter()
+            .filter(move |(_, agent)| agent.info.as_ref().is_some_and(fits))
+            .map(|(id, _)| id)
+    }
+
+    /// Why an agent cannot be asked now, in words.
+    pub(crate) fn whereabouts(&self, id: &AgentId, ctx: &Ctx<'_>) -> String {
+        if let Some(off_ms) = self.asleep.get(id) {
+            return format!("is off since {}", telling::clock(*off_ms));
+        }
+        match self.all.get(id).filter(|agent| agent.beat.is_some()) {
+            Some(agent) => {
+                let ago_ms = ctx.now.boot_ms.saturating_sub(agent.beat_ms);
+                let at_ms = ctx.now.wall_ms.saturating_sub_unsigned(ago_ms);
+                format!("was last heard at {}", telling::clock(at_ms))
+            }
+            None => String::from("was not heard since this coordinator started"),
+        }
+    }
+
+    /// Every relay that is known, awake or not, by name.
+    pub(crate) fn relays_now(&self, ctx: &mut Ctx<'_>) -> Vec<Relay<'_>> {
+        let is_relay = |i: &&AgentInfo| !i.segments.is_empty() || i.credentials.is_some();
+        let known = self.all.iter().filter_map(|(id, agent)| {
+            let info = agent.info.as_ref().filter(is_relay)?;
+            Some((id, info.credentials.as_ref()))
+        });
+        known
+            .map(|(id, credentials)| Relay {
+                id,
+                credentials,
+                awake: self.reachable(id, ctx),
+            })
+            .collect()
+    }
+
     fn relays(&self, ctx: &mut Ctx<'_>, fits: impl Fn(&AgentInfo) -> bool) -> Vec<AgentId> {
         let candidates = self
             .all
@@ -175,11 +283,14 @@ impl Agents {
         candidates.filter(|id| self.reachable(id, ctx)).collect()
     }
 
-    /// The highest token that any agent has seen for a machine. Its own agent knows it by the agent's id.
+    /// The highest token that its own agent, which knows it by the agent's id, or any relay has seen for a machine.
     pub(crate) fn high_water(&self, machine: &MachineId, own: &AgentId) -> Token {
+        let may_know = |id: &AgentId, info: &AgentInfo| {
+            id == own || !info.segments.is_empty() || info.credentials.is_some()
+        };
         self.all
-            .values()
-            .filter_map(|agent| agent.info.as_ref())
+            .iter()
+            .filter_map(|(id, agent)| agent.info.as_ref().filter(|info| may_know(id, info)))
             .flat_map(|info| &info.high_water)
             .filter(|(target, _)| target == machine || target.as_str() == own.as_str())
             .map(|(_, token)| *token)

@@ -11,6 +11,7 @@ use crate::groups::{Change, What};
 use crate::ids::{GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, Phase};
+use crate::permission;
 use crate::record::OverridePower;
 use crate::removal::{self, Leaving};
 use crate::spec::{Mode, PowerPolicy};
@@ -19,7 +20,7 @@ use crate::spec::{Mode, PowerPolicy};
 pub(crate) fn usable(machine: &Machine, wall_ms: i64) -> bool {
     let off = match machine.phase {
         Phase::Off => true,
-        Phase::Unknown => machine.never_seen(),
+        Phase::Unknown(_) => machine.never_seen(),
         Phase::Waking(_) | Phase::WakeFailed(_) | Phase::Running | Phase::Stopping(_) => false,
     };
     off && machine.spec.power == PowerPolicy::Auto
@@ -107,13 +108,15 @@ pub(crate) fn for_decrease(lab: &Lab, id: &GroupId, count: usize) -> Vec<Machine
         let Some(machine) = lab.machines.get(id) else {
             continue;
         };
-        if removal::is_registered(machine) || lab.removals.iter().any(|r| r.machines.contains(id)) {
+        if permission::is_registered(machine)
+            || lab.removals.iter().any(|r| r.machines.contains(id))
+        {
             continue;
         }
         let sent = match &machine.phase {
             Phase::Waking(waking) => waking.effect_possible(),
             Phase::WakeFailed(failed) => failed.first_sent_ms.is_some(),
-            Phase::Unknown | Phase::Off | Phase::Running | Phase::Stopping(_) => false,
+            Phase::Unknown(_) | Phase::Off | Phase::Running | Phase::Stopping(_) => false,
         };
         candidates.push((sent, age, id));
     }
@@ -206,7 +209,7 @@ fn give_back(lab: &mut Lab, id: &GroupId, surplus: usize, ctx: &mut Ctx<'_>) {
         let may_stop = |m: &MachineId| {
             lab.machines
                 .get(m)
-                .is_some_and(|machine| removal::may_stop(lab, machine).is_ok())
+                .is_some_and(|machine| permission::may_stop(lab, machine).is_ok())
         };
         let more: Vec<MachineId> = more
             .filter(may_stop)

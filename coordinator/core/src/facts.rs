@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::ids::{AgentId, CommandId, GroupId, MachineId, Ticket, Token};
+use crate::policy::AutoscalerVersion;
 use crate::record::{GroupRecord, MachineRecord, OverridePower};
 use crate::spec::{GroupSpec, MachineSpec};
 
@@ -91,7 +92,7 @@ pub enum Fact {
         /// The version that is stored.
         version: u64,
     },
-    /// A machine's record could not be stored; it is tried again later.
+    /// A machine's record could not be stored; it is tried again later, or once it has changed if it was refused.
     RecordFailed {
         /// Which machine.
         machine: MachineId,
@@ -116,6 +117,18 @@ pub enum Fact {
     AgentInfo(AgentInfo),
     /// A result of a command.
     Reported(Report),
+    /// The broker took a command and knows of nobody who listens for its agent.
+    Unheard {
+        /// Which agent.
+        agent: AgentId,
+        /// The command.
+        command: CommandId,
+    },
+    /// A call of the cluster-autoscaler told its version.
+    AutoscalerSeen {
+        /// Which.
+        version: AutoscalerVersion,
+    },
     /// The connection to the broker came up or went down.
     Broker {
         /// Whether it is up.
@@ -278,6 +291,8 @@ pub struct AgentInfo {
     pub credentials: Option<Vec<String>>,
     /// Whether a NIC of its host is armed for a magic packet; `None` where it cannot tell.
     pub wake_armed: Option<bool>,
+    /// Processor architecture of its host, as Kubernetes writes it; `None` where it does not say.
+    pub arch: Option<String>,
     /// Hardware addresses of its host's NICs.
     pub macs: Vec<String>,
     /// Highest token it has seen for each target.

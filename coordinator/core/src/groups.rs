@@ -11,9 +11,11 @@ use alloc::vec::Vec;
 
 use crate::actions::{Action, Answer, RejectedKind};
 use crate::choice;
+use crate::concerns::Concerns;
 use crate::facts::StoreFault;
 use crate::ids::{GroupId, MachineId, Ticket};
 use crate::lab::{Ctx, Lab};
+use crate::permission;
 use crate::record::{GroupRecord, Increase};
 use crate::removal;
 use crate::spec::GroupSpec;
@@ -29,21 +31,38 @@ pub(crate) struct Group {
     retry_ms: Option<u64>,
     /// Half of the group or more fell silent at once: nothing is decided until then.
     pub(crate) frozen_until_ms: Option<u64>,
+    /// What people should mend, and have been told.
+    pub(crate) concerns: Concerns,
 }
 
 /// A wish to change the wanted set.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) what: What,
-    /// Who waits for it, and until when.
-    pub(crate) caller: Option<(Ticket, u64)>,
+    pub(crate) caller: Option<Caller>,
+}
+
+/// Who waits for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) ticket: Ticket,
+    /// Until when, boot clock, milliseconds.
+    pub(crate) deadline_ms: u64,
+}
+
+/// How much more is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Growth {
+    pub(crate) delta: i32,
+    /// The highest sequence that the caller had looked at before.
+    pub(crate) looked: u64,
 }
 
 /// What to change.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     /// More machines, chosen when the change is applied.
-    Increase { delta: i32, looked: u64 },
+    Increase(Growth),
     /// These machines, for this reason.
     Add { machines: Vec<MachineId> },
     /// Without these machines; a removal is named where one waits for it.
@@ -56,7 +75,7 @@ pub(crate) enum What {
 #[derive(Clone, Debug)]
 struct InFlight {
     record: GroupRecord,
-    callers: Vec<(Ticket, u64)>,
+    callers: Vec<Caller>,
     /// Applied again if the race is lost.
     changes: Vec<Change>,
 }
@@ -79,6 +98,7 @@ impl Group {
             remembered: None,
             retry_ms: None,
             frozen_until_ms: None,
+            concerns: Concerns::new(),
         }
     }
 
@@ -113,7 +133,7 @@ impl Group {
             .queue
             .iter()
             .filter_map(|change| change.caller.as_ref());
-        flying.chain(queued).map(|(ticket, _)| *ticket).collect()
+        flying.chain(queued).map(|caller| caller.ticket).collect()
     }
 
     pub(crate) fn push(&mut self, change: Change) {
@@ -133,10 +153,10 @@ impl Group {
         self.frozen_until_ms.is_some_and(|until| !ctx.due(until))
     }
 
-    fn repeats(&self, delta: i32, looked: u64, ctx: &Ctx<'_>) -> bool {
+    fn repeats(&self, growth: Growth, ctx: &Ctx<'_>) -> bool {
         self.remembered.as_ref().is_some_and(|last| {
-            last.delta == delta
-                && looked < last.sequence
+            last.delta == growth.delta
+                && growth.looked < last.sequence
                 && ctx.now.boot_ms < last.at_ms.saturating_add(ctx.policy.duplicate_ms)
         })
     }
@@ -158,7 +178,7 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
 }
 
 fn is_increase(change: &Change) -> bool {
-    matches!(change.what, What::Increase { .. })
+    matches!(change.what, What::Increase(_))
 }
 
 /// A repetition of the increase in flight shares its outcome.
@@ -173,7 +193,7 @@ fn join_repetitions(lab: &mut Lab, id: &GroupId, ctx: &Ctx<'_>) {
     let mut other_change = false;
     for change in queue {
         let repeats = match change.what {
-            What::Increase { delta, looked } => !other_change && group.repeats(delta, looked, ctx),
+            What::Increase(growth) => !other_change && group.repeats(growth, ctx),
             What::Add { .. } | What::Remove { .. } => false,
         };
         match (repeats, change.caller, group.in_flight.as_mut()) {
@@ -204,7 +224,10 @@ fn start(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
     let mut callers = Vec::new();
     let mut applied = Vec::new();
     for change in changes {
-        if let Some((ticket, deadline_ms)) = change.caller
+        if let Some(Caller {
+            ticket,
+            deadline_ms,
+        }) = change.caller
             && ctx.now.boot_ms >= deadline_ms
         {
             undo(lab, &change);
@@ -222,7 +245,7 @@ fn start(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
             }
             Err((kind, message)) => {
                 undo(lab, &change);
-                if let Some((ticket, _)) = change.caller {
+                if let Some(Caller { ticket, .. }) = change.caller {
                     ctx.reject(ticket, kind, message);
                 }
             }
@@ -240,7 +263,7 @@ fn start(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
     );
 }
 
-fn commit(lab: &mut Lab, id: &GroupId, flight: InFlight, ctx: &mut Ctx<'_>) {
+fn commit(lab: &mut Lab, id: &GroupId, mut flight: InFlight, ctx: &mut Ctx<'_>) {
     let Some(group) = lab.groups.get_mut(id) else {
         return;
     };
@@ -249,11 +272,15 @@ fn commit(lab: &mut Lab, id: &GroupId, flight: InFlight, ctx: &mut Ctx<'_>) {
         finish(lab, &flight, ctx);
         return;
     }
+    // Names that nobody declares here any more take room; alone they are not worth a write.
+    let is_member = |m: &MachineId| lab.machines.get(m).is_some_and(|m| m.spec.group == *id);
+    flight.record.wanted.retain(is_member);
     let expected = group.record.sequence;
     ctx.out.push(Action::Commit {
         group: id.clone(),
         expected,
         record: flight.record.clone(),
+        deadline_ms: flight.callers.iter().map(|c| c.deadline_ms).min(),
     });
     group.in_flight = Some(flight);
 }
@@ -269,7 +296,7 @@ fn apply(
     ctx: &mut Ctx<'_>,
 ) -> Result<(), Refusal> {
     match &change.what {
-        What::Increase { delta, looked } => increase(lab, id, record, (*delta, *looked), ctx),
+        What::Increase(growth) => increase(lab, id, record, *growth, ctx),
         What::Add { machines } => {
             for machine in machines {
                 if !record.wanted.contains(machine) {
@@ -280,7 +307,9 @@ fn apply(
             Ok(())
         }
         What::Remove { machines, removal } => {
-            removal::check_minimum(lab, id, &record.wanted, machines, removal.is_some())?;
+            if removal.is_some() {
+                permission::check_minimum(lab, id, &record.wanted, machines)?;
+            }
             let before = record.wanted.len();
             record.wanted.retain(|machine| !machines.contains(machine));
             if record.wanted.len() != before {
@@ -302,7 +331,7 @@ fn increase(
     lab: &mut Lab,
     id: &GroupId,
     record: &mut GroupRecord,
-    (delta, looked): (i32, u64),
+    growth: Growth,
     ctx: &mut Ctx<'_>,
 ) -> Result<(), Refusal> {
     let Some(group) = lab.groups.get(id) else {
@@ -311,9 +340,10 @@ fn increase(
             format!("group {id} is not declared"),
         ));
     };
-    if group.repeats(delta, looked, ctx) {
+    if group.repeats(growth, ctx) {
         return Ok(());
     }
+    let delta = growth.delta;
     let chosen = choice::for_increase(lab, id, &record.wanted, delta, ctx)?;
     record.wanted.extend(chosen);
     record.last_increase = Some(Increase {
@@ -343,8 +373,8 @@ fn undo(lab: &mut Lab, change: &Change) {
 }
 
 fn finish(lab: &mut Lab, flight: &InFlight, ctx: &mut Ctx<'_>) {
-    for (ticket, _) in &flight.callers {
-        ctx.answer(*ticket, Answer::Done);
+    for caller in &flight.callers {
+        ctx.answer(caller.ticket, Answer::Done);
     }
     for change in &flight.changes {
         if let What::Remove {
@@ -389,21 +419,21 @@ pub(crate) fn lost(lab: &mut Lab, id: &GroupId, record: GroupRecord, _ctx: &mut 
     let known: Vec<Ticket> = group
         .queue
         .iter()
-        .filter_map(|c| c.caller.map(|(ticket, _)| ticket))
+        .filter_map(|c| c.caller.map(|caller| caller.ticket))
         .collect();
     let joined: Vec<_> = flight
         .callers
         .into_iter()
-        .filter(|(ticket, _)| !known.contains(ticket))
+        .filter(|caller| !known.contains(&caller.ticket))
         .collect();
-    let delta = group.queue.iter().rev().find_map(|c| match c.what {
-        What::Increase { delta, looked } => Some((delta, looked)),
+    let growth = group.queue.iter().rev().find_map(|c| match c.what {
+        What::Increase(growth) => Some(growth),
         What::Add { .. } | What::Remove { .. } => None,
     });
     for caller in joined {
-        if let Some((delta, looked)) = delta {
+        if let Some(growth) = growth {
             group.queue.push_back(Change {
-                what: What::Increase { delta, looked },
+                what: What::Increase(growth),
                 caller: Some(caller),
             });
         }
@@ -424,8 +454,8 @@ pub(crate) fn failed(lab: &mut Lab, id: &GroupId, fault: StoreFault, ctx: &mut C
         StoreFault::Unavailable => "the wish could not be stored: the store is not reachable",
         StoreFault::Refused => "the wish could not be stored: the store refused it",
     };
-    for (ticket, _) in &flight.callers {
-        ctx.reject(*ticket, RejectedKind::Unavailable, message);
+    for caller in &flight.callers {
+        ctx.reject(caller.ticket, RejectedKind::Unavailable, message);
     }
     for change in &flight.changes {
         undo(lab, change);

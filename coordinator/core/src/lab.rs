@@ -4,47 +4,57 @@
 //! Holds: `decide` is level-triggered: it may run any number of times and does only what is still to be done.
 //! Holds: before stored state is loaded, and without leadership, nothing is decided.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::actions::{Action, Answer, Rejected, RejectedKind};
 use crate::agents::Agents;
-use crate::facts::{Fact, Request};
-use crate::groups::Group;
-use crate::ids::{CommandId, GroupId, MachineId, Mint, Now, Ticket};
-use crate::machine::Machine;
-use crate::policy::Policy;
+use crate::facts::{Fact, NodeSeen, Request};
+use crate::groups::{Caller, Group};
+use crate::ids::{AgentId, CommandId, GroupId, MachineId, Mint, Now, Ticket};
+use crate::machine::{AwaitedRecord, Machine};
+use crate::names::Names;
+use crate::policy::{AutoscalerVersion, Policy};
 use crate::record::{GroupRecord, MachineRecord};
 use crate::removal::Removal;
 use crate::routine::{self, Since};
 use crate::spec::Joins;
 use crate::view::View;
-use crate::{choice, groups, lifecycle, observing, present, removal, requests};
+use crate::{choice, concerns, groups, lifecycle, observing, present, removal, requests};
 
 /// The decision core.
 #[derive(Debug)]
 pub struct Lab {
     pub(crate) policy: Arc<Policy>,
     pub(crate) groups: BTreeMap<GroupId, Group>,
-    pub(crate) machines: BTreeMap<MachineId, Machine>,
+    /// Boxed: a map keeps half of its places free, and a machine is large.
+    pub(crate) machines: BTreeMap<MachineId, Box<Machine>>,
+    pub(crate) names: Names,
     pub(crate) agents: Agents,
     /// Stored state whose declaration has not been seen (yet).
     pub(crate) orphan_groups: BTreeMap<GroupId, GroupRecord>,
     pub(crate) orphan_machines: BTreeMap<MachineId, MachineRecord>,
+    /// Core Nodes of no declared machine, by name: one that is declared later must not be taken for one without a Node.
+    pub(crate) orphan_nodes: BTreeMap<String, NodeSeen>,
     pub(crate) removals: Vec<Removal>,
     pub(crate) links: Links,
+    /// The version that the cluster-autoscaler's latest call told.
+    pub(crate) autoscaler: Option<AutoscalerVersion>,
     pub(crate) loaded: bool,
     pub(crate) epoch: Option<u32>,
-    pub(crate) commands: BTreeMap<CommandId, MachineId>,
+    pub(crate) commands: BTreeMap<CommandId, Sent>,
+    /// When a machine was sent its first wake last.
     pub(crate) last_wake_ms: Option<u64>,
     /// How often a machine was declared anew; keeps record versions of different declarations apart.
     pub(crate) declarations: u64,
     /// The boot clock of the latest call.
     pub(crate) now_ms: u64,
-    pub(crate) asked: VecDeque<(Ticket, u64, Request)>,
-    /// People who wait until their wish for a machine is stored under this version.
-    pub(crate) recording: Vec<(Ticket, MachineId, u64)>,
+    pub(crate) asked: VecDeque<Asked>,
+    /// People who wait until their wish for a machine is stored.
+    pub(crate) recording: Vec<(Ticket, AwaitedRecord)>,
     mint: Mint,
     pending: Vec<Action>,
     next: Option<u64>,
@@ -53,6 +63,21 @@ pub struct Lab {
     /// The last snapshot, and whether it still shows everything.
     pub(crate) view: Arc<View>,
     view_is_current: bool,
+}
+
+/// A request that came in since the last decision.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) caller: Caller,
+    pub(crate) request: Request,
+}
+
+/// What a command was about, and who was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) machine: MachineId,
+    /// Only this agent may report on it.
+    pub(crate) executor: AgentId,
 }
 
 /// Who has been listening, and since when.
@@ -78,7 +103,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) epoch: u32,
     pub(crate) mint: &'a mut Mint,
-    pub(crate) commands: &'a mut BTreeMap<CommandId, MachineId>,
+    pub(crate) commands: &'a mut BTreeMap<CommandId, Sent>,
     pub(crate) out: &'a mut Vec<Action>,
     next: &'a mut Option<u64>,
 }
@@ -98,6 +123,11 @@ impl Ctx<'_> {
         *self.next = Some(self.next.map_or(at_ms, |next| next.min(at_ms)));
     }
 
+    /// Milliseconds from now to a time on the wall clock; 0 once it has come.
+    pub(crate) fn until_wall(&self, wall_ms: i64) -> u64 {
+        u64::try_from(wall_ms.saturating_sub(self.now.wall_ms)).unwrap_or(0)
+    }
+
     /// Answers a waiting caller.
     pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
         self.out.push(Action::Answer { ticket, answer });
@@ -108,7 +138,7 @@ impl Ctx<'_> {
         &mut self,
         ticket: Ticket,
         kind: RejectedKind,
-        message: impl Into<alloc::string::String>,
+        message: impl Into<String>,
     ) {
         self.answer(
             ticket,
@@ -128,11 +158,14 @@ impl Lab {
             policy: Arc::new(policy),
             groups: BTreeMap::new(),
             machines: BTreeMap::new(),
+            names: Names::default(),
             agents: Agents::default(),
             orphan_groups: BTreeMap::new(),
             orphan_machines: BTreeMap::new(),
+            orphan_nodes: BTreeMap::new(),
             removals: Vec::new(),
             links: Links::default(),
+            autoscaler: None,
             loaded: false,
             epoch: None,
             commands: BTreeMap::new(),
@@ -179,14 +212,19 @@ impl Lab {
                 removal::run(lab, ctx);
                 choice::keep_sizes(lab, ctx);
                 groups::run(lab, ctx);
+                concerns::run(lab, ctx);
                 for machine in lab.machines.values_mut() {
                     machine.flush(ctx);
                 }
             });
         } else {
             self.with(now, |lab, ctx| {
-                for (ticket, _, _) in core::mem::take(&mut lab.asked) {
-                    ctx.reject(ticket, RejectedKind::Unavailable, lab.waiting_for());
+                for asked in lab.take_asked() {
+                    ctx.reject(
+                        asked.caller.ticket,
+                        RejectedKind::Unavailable,
+                        lab.waiting_for(),
+                    );
                 }
             });
         }
@@ -227,7 +265,7 @@ impl Lab {
         }
     }
 
-    pub(crate) fn take_asked(&mut self) -> VecDeque<(Ticket, u64, Request)> {
+    pub(crate) fn take_asked(&mut self) -> VecDeque<Asked> {
         core::mem::take(&mut self.asked)
     }
 

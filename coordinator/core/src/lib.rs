@@ -2,7 +2,8 @@
 //!
 //! In: [`Fact`]s and a [`Now`]. Out: [`Action`]s, a [`View`], and the next deadline.
 //! Holds: no clock, no I/O, no randomness but the seed it is given; the same facts give the same actions, byte for byte.
-//! Holds: nothing is sent that was not stored before; power is observed, never assumed.
+//! Holds: no power is moved before the operation, its id and its token, is stored. Ids of single wakes and of reads of a BMC,
+//! and their sequence numbers above that token, are minted in memory. Power is observed, never assumed.
 //! Not here: Kubernetes, MQTT, gRPC, files. The shell (crate `coordinator`) turns those into facts and carries out the actions.
 //!
 //! ```text
@@ -18,14 +19,17 @@ extern crate std;
 mod actions;
 mod agents;
 mod choice;
+mod concerns;
 mod facts;
 mod groups;
 mod ids;
 mod lab;
 mod lifecycle;
 mod machine;
+mod names;
 mod node;
 mod observing;
+mod permission;
 mod policy;
 mod power;
 mod present;
@@ -33,28 +37,33 @@ mod record;
 mod removal;
 mod requests;
 mod routine;
+mod seen;
 mod sightings;
 mod spec;
 mod stopping;
+mod telling;
+mod template;
 mod upkeep;
 mod view;
 mod waking;
+mod why;
 mod wishes;
 
 pub use crate::actions::{
-    Action, Answer, Command, Event, NodePatch, Rejected, RejectedKind, Severity, Subject,
+    Action, Answer, Command, Cordon, Event, NodePatch, Rejected, RejectedKind, Severity, Subject,
     TaintChange, Verb,
 };
+pub use crate::concerns::{Concern, Concerns};
 pub use crate::facts::{
     AgentInfo, AgentState, Ask, Beat, Fact, NodeRef, NodeSeen, PowerRead, Report, ReportState,
     Request, StoreFault, Taint,
 };
 pub use crate::ids::{AgentId, CommandId, GroupId, MachineId, Now, Ticket, Token};
 pub use crate::lab::Lab;
-pub use crate::policy::{Policy, ProviderScheme};
+pub use crate::policy::{AutoscalerVersion, NoVersion, Policy, ProviderScheme};
 pub use crate::record::{
-    GroupRecord, Increase, Learned, MachineRecord, NodeBackup, OffOrder, Operation, OperationKind,
-    Override, OverridePower, PowerRecord, PowerState, Quarantine,
+    BOOTS_KEPT, GroupRecord, Increase, Learned, MachineRecord, NodeBackup, OffOrder, Operation, OperationKind,
+    Outage, Override, OverridePower, PowerRecord, PowerState, Quarantine, Witness,
 };
 pub use crate::spec::{
     Declared, ForceOff, GroupSpec, Joins, MachineSpec, Mode, NodeObjectPolicy, PowerPolicy,

@@ -1,7 +1,8 @@
 //! The life of a machine: what was seen moves it, then what is wished, then what is under way.
 //!
 //! In: each machine with its sightings and its wish. Out: phases, operations, changes of its group.
-//! Holds: one exhaustive match over the phase; every phase but Off, Running and Unknown ends by a deadline of its own.
+//! Holds: one exhaustive match over the phase. A wake ends by its machine's boot timeout, what follows a failed one by its
+//! quarantine. A stop ends when off is proven and says once that it is late; nothing ends Unknown but a sight.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -12,13 +13,14 @@ use crate::actions::Severity;
 use crate::groups::{Change, What};
 use crate::ids::MachineId;
 use crate::lab::{Ctx, Lab};
-use crate::machine::{Machine, Phase, Wished};
+use crate::machine::{Machine, Phase, Unknown, Wished};
 use crate::power::Power;
-use crate::record::{OffOrder, PowerState};
+use crate::record::{OffOrder, Outage, PowerState};
 use crate::spec::{Mode, NodeObjectPolicy, PowerPolicy};
 use crate::stopping::{Outcome, Step, Surroundings};
 use crate::view::Wish;
-use crate::{node, power, removal, sightings, stopping, upkeep, waking, wishes};
+use crate::why::Why;
+use crate::{node, permission, power, sightings, stopping, upkeep, waking, wishes};
 
 /// Commands that are remembered to tell a report's machine; older ones no longer matter.
 const COMMANDS_KEPT: usize = 8192;
@@ -27,6 +29,7 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
     while ctx.commands.len() > COMMANDS_KEPT {
         ctx.commands.pop_first();
     }
+    sightings::freeze(lab, ctx);
     let ids: Vec<MachineId> = lab.machines.keys().cloned().collect();
     for id in &ids {
         step(lab, id, ctx);
@@ -41,8 +44,7 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     wishes::expire_override(machine, ctx);
     power::forget_outdated_readings(machine, &lab.agents);
     let power = power::assess(machine, &lab.agents, &machine.provider_id(scheme), ctx);
-    machine.joined = power.joined;
-    machine.heard = matches!(power.on, Some("agent heartbeat" | "kubelet"));
+    machine.presence = power.presence();
     sightings::see(lab, id, &power, ctx);
     let Some(machine) = lab.machines.get(id) else {
         return;
@@ -50,7 +52,7 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     let group = lab.groups.get(&machine.spec.group);
     let listed = group.is_some_and(|g| g.wants(id));
     let wished = wishes::wish(machine, group, listed);
-    let free = may_act(lab, id, ctx);
+    let free = may_act(lab, id);
     if free {
         void_order(lab, id, listed);
         act(lab, id, &wished, listed, ctx);
@@ -59,16 +61,13 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     upkeep::run(lab, id, &power, ctx);
 }
 
-fn may_act(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) -> bool {
+fn may_act(lab: &Lab, id: &MachineId) -> bool {
     let Some(machine) = lab.machines.get(id) else {
         return false;
     };
-    let Some(group) = lab.groups.get_mut(&machine.spec.group) else {
+    let Some(group) = lab.groups.get(&machine.spec.group) else {
         return false;
     };
-    if group.frozen_until_ms.is_some() && !group.frozen(ctx) {
-        group.frozen_until_ms = None;
-    }
     machine.spec.fault.is_none()
         && machine.spec.power != PowerPolicy::Unmanaged
         && !group.spec.paused
@@ -96,11 +95,11 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
     let Some(machine) = lab.machines.get(id) else {
         return;
     };
-    if machine.lost {
-        return drop_lost(lab, id, listed);
+    if machine.record.outage == Some(Outage::SwitchedOff) {
+        return drop_switched_off(lab, id, listed);
     }
     match (wished.wish, machine.phase.clone()) {
-        (Wish::Running, Phase::Off | Phase::Unknown | Phase::WakeFailed(_)) => {
+        (Wish::Running, Phase::Off | Phase::Unknown(_) | Phase::WakeFailed(_)) => {
             wake(lab, id, wished, ctx)
         }
         (Wish::Running | Wish::None, Phase::Stopping(stopping)) => {
@@ -114,14 +113,14 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
                 machine.end();
                 machine.enter(
                     Phase::Running,
-                    "StopCancelled",
+                    Why::StopCancelled,
                     String::from("The order was taken back before it was sent"),
                     ctx,
                 );
             }
         }
         (Wish::Running, Phase::Running) => leave_alone_if_unproven(lab, id, listed, ctx),
-        (Wish::Running, Phase::Waking(_)) | (Wish::None, Phase::Off | Phase::Unknown) => {}
+        (Wish::Running, Phase::Waking(_)) | (Wish::None, Phase::Off | Phase::Unknown(_)) => {}
         (Wish::Off, _) if listed && !lab.removals.iter().any(|r| r.machines.contains(id)) => {
             push(
                 lab,
@@ -133,7 +132,7 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
             );
         }
         (Wish::Off, Phase::Running) => stop(lab, id, wished, ctx),
-        (Wish::Off, Phase::Unknown) => {
+        (Wish::Off, Phase::Unknown(_)) => {
             if !machine.never_seen() {
                 stop(lab, id, wished, ctx);
             }
@@ -149,7 +148,7 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
 }
 
 /// It was switched off by hand or has failed: the wish for it ends before anything else is decided.
-fn drop_lost(lab: &mut Lab, id: &MachineId, listed: bool) {
+fn drop_switched_off(lab: &mut Lab, id: &MachineId, listed: bool) {
     if listed {
         let machines = vec![id.clone()];
         push(
@@ -161,7 +160,8 @@ fn drop_lost(lab: &mut Lab, id: &MachineId, listed: bool) {
             },
         );
     } else if let Some(machine) = lab.machines.get_mut(id) {
-        machine.lost = false;
+        machine.record.outage = None;
+        machine.touch();
     }
 }
 
@@ -171,14 +171,15 @@ fn wake(lab: &mut Lab, id: &MachineId, wished: &Wished, ctx: &mut Ctx<'_>) {
     };
     if machine.quarantined(ctx.now.wall_ms) {
         let until_ms = machine.record.quarantine.as_ref().map_or(0, |q| q.until_ms);
-        let left_ms = u64::try_from(until_ms.saturating_sub(ctx.now.wall_ms)).unwrap_or(0);
-        ctx.at(ctx.now.boot_ms.saturating_add(left_ms));
+        ctx.at(ctx.now.boot_ms.saturating_add(ctx.until_wall(until_ms)));
         return;
     }
     // Silence alone is no reason to wake a machine; after a power cut it is.
-    let silent =
-        matches!(machine.phase, Phase::Unknown) && !machine.never_seen() && machine.why != "Retry";
-    if (silent && machine.hold_ms.is_none()) || !machine.hold_ms.is_none_or(|at| ctx.due(at)) {
+    let silent = matches!(
+        machine.phase,
+        Phase::Unknown(Unknown::Unseen | Unknown::Silent { .. })
+    ) && !machine.never_seen();
+    if (silent && machine.record.outage.is_none()) || machine.may_start_until(ctx).is_some() {
         return;
     }
     // The old Node must be gone first: with it in place the cluster-autoscaler would count the machine as broken.
@@ -194,17 +195,7 @@ fn wake(lab: &mut Lab, id: &MachineId, wished: &Wished, ctx: &mut Ctx<'_>) {
     if matches!(machine.phase, Phase::Off) && old_node && policy == Some(NodeObjectPolicy::Delete) {
         return;
     }
-    let stagger_ms = if machine.hold_ms.is_some() {
-        ctx.policy.power_cut_stagger_ms
-    } else {
-        ctx.policy.wake_stagger_ms
-    };
-    let earliest = lab
-        .last_wake_ms
-        .map_or(0, |at| at.saturating_add(stagger_ms));
-    let first_ms = ctx.now.boot_ms.max(earliest);
-    lab.last_wake_ms = Some(first_ms);
-    waking::start(machine, &lab.agents, &wished.by, first_ms, ctx);
+    waking::start(machine, &lab.agents, &wished.by, ctx);
 }
 
 fn stop(lab: &mut Lab, id: &MachineId, wished: &Wished, ctx: &mut Ctx<'_>) {
@@ -214,22 +205,17 @@ fn stop(lab: &mut Lab, id: &MachineId, wished: &Wished, ctx: &mut Ctx<'_>) {
     // A person may stop a machine that is not proven: that is how it gets proven.
     let by_person = machine.record.override_.is_some()
         || machine.record.order.as_ref().is_some_and(|o| o.then_wake);
-    let allowed = match removal::protected(lab, machine) {
-        Some(reason) => Err(format!("{id} is not stopped: {reason}")),
+    let allowed = match permission::protected(lab, machine) {
+        Some(protection) => Err(format!("{id} is not stopped: {}", protection.reason())),
         None if by_person && !machine.spec.wake.is_empty() => Ok(()),
-        None => removal::may_stop(lab, machine),
+        None => permission::may_stop(lab, machine),
     };
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
     match allowed {
         Ok(()) => stopping::start(machine, &lab.agents, &wished.by, ctx),
-        Err(message) if machine.why != "NotStopped" => {
-            machine.event(Severity::Warning, "NotStopped", message.clone(), ctx);
-            machine.explain("NotStopped", message);
-            machine.touch();
-        }
-        Err(_) => {}
+        Err(message) => machine.complain(Why::NotStopped, message, ctx),
     }
 }
 
@@ -275,11 +261,11 @@ fn rest(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     }
     let phase = match machine.record.power.state {
         PowerState::Off => Phase::Off,
-        PowerState::Running | PowerState::Unknown => Phase::Unknown,
+        PowerState::Running | PowerState::Unknown => Phase::Unknown(Unknown::Unseen),
     };
     machine.enter(
         phase,
-        "NotWanted",
+        Why::NotWanted,
         String::from("Nobody wants it any more"),
         ctx,
     );
@@ -310,7 +296,7 @@ fn adopt(lab: &mut Lab, id: &MachineId) {
         return;
     };
     let proven = machine.record.proven_at_ms.is_some() || !group.spec.require_proof;
-    let counts = machine.joined
+    let counts = machine.has_joined()
         && proven
         && machine.spec.power == PowerPolicy::Auto
         && !machine.spec.wake.is_empty();
@@ -336,7 +322,7 @@ fn leave_alone_if_unproven(lab: &mut Lab, id: &MachineId, listed: bool, ctx: &mu
     let unproven = group.spec.require_proof && machine.record.proven_at_ms.is_none();
     if listed
         && unproven
-        && machine.joined
+        && machine.has_joined()
         && group.settled()
         && matches!(group.spec.mode, Mode::Autoscaler)
     {
@@ -378,12 +364,19 @@ fn drive(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mut Ctx
         Phase::Waking(_) | Phase::WakeFailed(_) if unmanaged => rest(lab, id, ctx),
         Phase::Stopping(stopping) if unmanaged && !stopping.order_left => rest(lab, id, ctx),
         Phase::Waking(_) if free => {
-            if let Some(machine) = lab.machines.get_mut(id) {
-                waking::drive(machine, &mut lab.agents, ctx);
+            if let Some(machine) = lab.machines.get_mut(id)
+                && waking::takes_turn(machine, lab.last_wake_ms, ctx)
+            {
+                let first_ms = waking::drive(machine, &mut lab.agents, ctx);
+                lab.last_wake_ms = lab.last_wake_ms.max(first_ms);
             }
         }
         Phase::Stopping(_) => drive_stop(lab, id, power, free, ctx),
-        Phase::Unknown | Phase::Off | Phase::Waking(_) | Phase::WakeFailed(_) | Phase::Running => {}
+        Phase::Unknown(_)
+        | Phase::Off
+        | Phase::Waking(_)
+        | Phase::WakeFailed(_)
+        | Phase::Running => {}
     }
 }
 
@@ -391,7 +384,7 @@ fn drive_stop(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mu
     let protected = lab
         .machines
         .get(id)
-        .is_some_and(|m| removal::protected(lab, m).is_some());
+        .is_some_and(|m| permission::protected(lab, m).is_some());
     let around = Surroundings {
         links: lab.links,
         protected,
@@ -402,12 +395,12 @@ fn drive_stop(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mu
     };
     match stopping::drive(machine, &mut lab.agents, around, power, ctx) {
         Outcome::Pending => {}
-        Outcome::Off { inferred } => sightings::become_off(machine, inferred, "Off", ctx),
+        Outcome::Off { by } => sightings::become_off(machine, by, ctx),
         Outcome::NeverCame => rest(lab, id, ctx),
         Outcome::CameBack => {
             fulfilled(machine, power, ctx);
             let message = "Went down as ordered and was switched on again".to_string();
-            machine.explain("CameBack", message);
+            machine.explain(Why::CameBack, message);
         }
         Outcome::WasOn => fulfilled(machine, power, ctx),
     }

@@ -8,15 +8,17 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::actions::{Action, Command, Event, Severity, Subject, Verb};
-use crate::facts::{NodeSeen, PowerRead};
+use crate::concerns::Concerns;
 use crate::ids::{AgentId, CommandId, MachineId, Token};
-use crate::lab::Ctx;
+use crate::lab::{Ctx, Lab, Sent};
 use crate::policy::ProviderScheme;
-use crate::record::{MachineRecord, Operation, OperationKind};
-use crate::spec::MachineSpec;
+use crate::record::{MachineRecord, Operation, OperationKind, Outage};
+use crate::seen::Seen;
+use crate::spec::{MachineSpec, WakeMethod};
 use crate::stopping::Stopping;
 use crate::view::{PhaseName, Wish};
 use crate::waking::{WakeFailed, Waking};
+use crate::why::Why;
 
 /// A machine.
 #[derive(Clone, Debug)]
@@ -25,7 +27,7 @@ pub(crate) struct Machine {
     pub(crate) record: MachineRecord,
     pub(crate) phase: Phase,
     pub(crate) since_ms: i64,
-    pub(crate) why: &'static str,
+    pub(crate) why: Why,
     pub(crate) message: String,
     pub(crate) seen: Seen,
     /// Counts the records handed to the store.
@@ -34,22 +36,20 @@ pub(crate) struct Machine {
     recorded: u64,
     dirty: bool,
     retry_ms: Option<u64>,
+    /// The store refused the record as it is: trying again is pointless until it or the stored object changes.
+    refused: bool,
     /// Sequence of the last command, on top of the record's token.
     seq: u32,
-    /// A power cut is suspected: not woken before this.
-    pub(crate) hold_ms: Option<u64>,
-    /// Off without our order while wanted: to be taken out of the wanted set, not woken.
-    pub(crate) lost: bool,
-    /// Its agent or its kubelet is heard.
-    pub(crate) heard: bool,
-    /// It could do what it is wanted for when it was last looked at.
-    pub(crate) joined: bool,
+    /// How much of it was heard when it was last looked at.
+    pub(crate) presence: Presence,
+    /// What people should mend, and have been told.
+    pub(crate) concerns: Concerns,
 }
 
 /// Where a machine is in its life, with what that phase needs to remember.
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
-    Unknown,
+    Unknown(Unknown),
     Off,
     Waking(Waking),
     WakeFailed(WakeFailed),
@@ -57,36 +57,29 @@ pub(crate) enum Phase {
     Stopping(Stopping),
 }
 
-/// What was observed since this process started.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
-    pub(crate) node: Option<NodeSeen>,
-    pub(crate) lease_ms: Option<u64>,
-    pub(crate) bmc: Option<(PowerRead, u64)>,
-    /// Since when the BMC has said Off without a break.
-    pub(crate) bmc_off_since_ms: Option<u64>,
-    pub(crate) bmc_asked_ms: Option<u64>,
-    /// When off was confirmed: only what was heard later shows that it is on again.
-    pub(crate) off_ms: Option<u64>,
-    /// Uid of the Node it left behind then; empty where it had none.
-    pub(crate) off_uid: Option<String>,
-    /// A person had cordoned the Node before anybody else did.
-    pub(crate) cordoned_by_person: bool,
-    /// A change of the Node is under way, or failed and waits.
-    pub(crate) node_busy_until_ms: Option<u64>,
-    pub(crate) fenced_ms: Option<u64>,
+/// Why nobody can say whether a machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// Nobody has seen it since it was declared, or since this process started.
+    Unseen,
+    /// It was running and is not heard any more.
+    Silent {
+        /// When it was last heard, or could have been; boot clock, milliseconds.
+        since_ms: u64,
+    },
+    /// A person wants it tried again.
+    Retry,
 }
 
-impl Seen {
-    /// Off was confirmed: what is heard later counts, and the Node that is there now is the one left behind.
-    pub(crate) fn went_off(&mut self, now_ms: u64) {
-        self.off_ms = Some(now_ms);
-        let uid = self
-            .node
-            .as_ref()
-            .map_or_else(String::new, |node| node.uid.clone());
-        self.off_uid = Some(uid);
-    }
+/// How much of a machine is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Nothing.
+    Silent,
+    /// Its agent or its kubelet.
+    Heard,
+    /// It is heard, and it can do what it is wanted for.
+    Joined,
 }
 
 impl Machine {
@@ -95,25 +88,33 @@ impl Machine {
         Self {
             spec,
             record: MachineRecord::default(),
-            phase: Phase::Unknown,
+            phase: Phase::Unknown(Unknown::Unseen),
             since_ms: 0,
-            why: "NotSeenYet",
+            why: Why::NotSeenYet,
             message: String::from("Nobody has seen it since it was declared"),
             seen: Seen::default(),
             version,
             recorded: version,
             dirty: false,
             retry_ms: None,
+            refused: false,
             seq: 0,
-            hold_ms: None,
-            lost: false,
-            heard: false,
-            joined: false,
+            presence: Presence::Silent,
+            concerns: Concerns::new(),
         }
     }
 
     pub(crate) fn id(&self) -> &MachineId {
         &self.spec.id
+    }
+
+    /// Whom a wake by this method is addressed to.
+    pub(crate) fn target(&self, method: WakeMethod) -> &str {
+        let (card, bmc) = (&self.spec.wake_on_lan, &self.spec.redfish);
+        match method {
+            WakeMethod::WakeOnLan => card.as_ref().map_or("", |card| card.mac.as_str()),
+            WakeMethod::Redfish => bmc.as_ref().map_or("", |bmc| bmc.address.as_str()),
+        }
     }
 
     /// The provider id it has, or will have once it joins.
@@ -133,21 +134,24 @@ impl Machine {
     }
 
     /// Changes phase; the time and the reason go with it.
-    pub(crate) fn enter(
-        &mut self,
-        phase: Phase,
-        why: &'static str,
-        message: String,
-        ctx: &Ctx<'_>,
-    ) {
+    pub(crate) fn enter(&mut self, phase: Phase, why: Why, message: String, ctx: &Ctx<'_>) {
         self.since_ms = ctx.now.wall_ms;
         self.phase = phase;
         self.explain(why, message);
     }
 
-    pub(crate) fn explain(&mut self, why: &'static str, message: String) {
+    pub(crate) fn explain(&mut self, why: Why, message: String) {
         self.why = why;
         self.message = message;
+    }
+
+    /// Something stands in the way: an Event when it begins, the sentence in any case.
+    pub(crate) fn complain(&mut self, why: Why, message: String, ctx: &mut Ctx<'_>) {
+        if self.why != why {
+            self.event(Severity::Warning, why.reason(), message.clone(), ctx);
+            self.touch();
+        }
+        self.explain(why, message);
     }
 
     /// The record has changed and must be stored.
@@ -164,6 +168,14 @@ impl Machine {
         }
     }
 
+    /// The record as it is now, for those who wait until it is stored.
+    pub(crate) fn awaited_record(&self) -> AwaitedRecord {
+        AwaitedRecord {
+            machine: self.spec.id.clone(),
+            version: self.pending_version(),
+        }
+    }
+
     /// Whether the store has confirmed a version.
     pub(crate) fn is_recorded(&self, version: u64) -> bool {
         self.recorded >= version
@@ -171,6 +183,29 @@ impl Machine {
 
     pub(crate) fn recorded(&mut self, version: u64) {
         self.recorded = self.recorded.max(version);
+        self.refused = false;
+    }
+
+    /// The store refused the record for a reason of its own.
+    pub(crate) fn record_refused(&mut self) {
+        self.refused = true;
+        self.explain(
+            Why::RecordRefused,
+            String::from(
+                "The store refuses its record, so nothing is done with it until either changes: see the log",
+            ),
+        );
+    }
+
+    /// Its stored object changed, and with it perhaps what the store refuses.
+    pub(crate) fn reconsider_refusal(&mut self) {
+        if self.refused {
+            self.touch();
+        }
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
     }
 
     pub(crate) fn record_failed(&mut self, at_ms: u64) {
@@ -272,7 +307,12 @@ impl Machine {
             | Verb::RedfishStatus(_) => None,
         };
         let by = operation.map_or_else(|| String::from("homelab-coordinator"), |op| op.by.clone());
-        let command = Command {
+        let sent = Sent {
+            machine: self.spec.id.clone(),
+            executor: executor.agent.clone(),
+        };
+        ctx.commands.insert(id.clone(), sent);
+        ctx.out.push(Action::Send(Command {
             id: id.clone(),
             operation: operation.map_or_else(|| id.clone(), |op| op.id.clone()),
             agent: executor.agent,
@@ -283,9 +323,7 @@ impl Machine {
             verb,
             reason: self.message.chars().take(256).collect(),
             actor: by,
-        };
-        ctx.commands.insert(id.clone(), self.spec.id.clone());
-        ctx.out.push(Action::Send(command));
+        }));
         id
     }
 
@@ -306,13 +344,28 @@ impl Machine {
 
     pub(crate) fn phase_name(&self) -> PhaseName {
         match &self.phase {
-            Phase::Unknown => PhaseName::Unknown,
+            Phase::Unknown(_) => PhaseName::Unknown,
             Phase::Off => PhaseName::Off,
             Phase::Waking(_) => PhaseName::Waking,
             Phase::WakeFailed(_) => PhaseName::WakeFailed,
             Phase::Running => PhaseName::Running,
             Phase::Stopping(_) => PhaseName::Stopping,
         }
+    }
+
+    pub(crate) fn has_joined(&self) -> bool {
+        self.presence == Presence::Joined
+    }
+
+    /// Until when it may start by itself after a power cut, boot clock, milliseconds; `None` once that is over.
+    pub(crate) fn may_start_until(&self, ctx: &mut Ctx<'_>) -> Option<u64> {
+        let Some(Outage::PowerCut { until_ms }) = self.record.outage else {
+            return None;
+        };
+        // A clock that was set back meanwhile must not stretch it.
+        let left_ms = ctx.until_wall(until_ms).min(ctx.policy.power_cut_hold_ms);
+        let until_ms = ctx.now.boot_ms.saturating_add(left_ms);
+        (!ctx.due(until_ms)).then_some(until_ms)
     }
 
     /// True while it is left out because it did not start.
@@ -325,10 +378,26 @@ impl Machine {
 
     /// Nobody has ever seen it run or confirmed it off.
     pub(crate) fn never_seen(&self) -> bool {
-        matches!(self.phase, Phase::Unknown)
+        matches!(self.phase, Phase::Unknown(_))
             && self.record.boot_id.is_none()
             && self.record.power.state == crate::record::PowerState::Unknown
             && self.seen.node.is_none()
+    }
+}
+
+/// A version of a machine's record that somebody waits for.
+#[derive(Clone, Debug)]
+pub(crate) struct AwaitedRecord {
+    pub(crate) machine: MachineId,
+    version: u64,
+}
+
+impl AwaitedRecord {
+    /// Nobody waits for a machine that is gone.
+    pub(crate) fn is_stored(&self, lab: &Lab) -> bool {
+        lab.machines
+            .get(&self.machine)
+            .is_none_or(|machine| machine.is_recorded(self.version))
     }
 }
 

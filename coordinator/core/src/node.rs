@@ -14,6 +14,8 @@ use crate::record::{Learned, NodeBackup};
 
 /// Stands on a Node exactly while its machine is ordered off.
 pub(crate) const POWER_OFF_TAINT: &str = "homelab-autoscaler.dev/power-off";
+/// Stands on a fenced Node that a person had cordoned before: the cordon stays when the fence goes.
+const CORDONED_BY_PERSON: &str = "homelab-autoscaler.dev/cordoned-by-person";
 /// Names the group; part of every template, so that selectors work before a machine has joined.
 pub(crate) const GROUP_LABEL: &str = "homelab-autoscaler.dev/group";
 /// A kubelet may register with it; the cluster-autoscaler then counts the Node as not started yet.
@@ -40,6 +42,9 @@ pub(crate) const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/s
 /// Marks that the annotation above is ours and may be taken away again.
 const SCALE_DOWN_DISABLED_BY: &str = "homelab-autoscaler.dev/scale-down-disabled-by";
 
+/// What we write onto Nodes ourselves: no person's, so it does not come back with a returning Node.
+const OWN_ANNOTATIONS: [&str; 2] = [SCALE_DOWN_DISABLED_BY, CORDONED_BY_PERSON];
+
 /// Labels that make a Node part of the control plane: never stopped, never deleted.
 const CONTROL_PLANE_LABELS: [&str; 3] = [
     "node-role.kubernetes.io/control-plane",
@@ -49,6 +54,10 @@ const CONTROL_PLANE_LABELS: [&str; 3] = [
 
 pub(crate) fn is_fenced(node: &NodeSeen) -> bool {
     node.unschedulable && node.taints.iter().any(|t| t.key == POWER_OFF_TAINT)
+}
+
+pub(crate) fn keeps_cordon(node: &NodeSeen) -> bool {
+    node.annotations.contains_key(CORDONED_BY_PERSON)
 }
 
 pub(crate) fn has_our_taint(node: &NodeSeen) -> bool {
@@ -100,8 +109,11 @@ pub(crate) fn change(node: &NodeSeen, wanted: &Wanted<'_>) -> Option<NodePatch> 
         .is_empty()
         .then(|| wanted.provider_id.to_string());
     let labels = missing_labels(node, wanted);
-    let (annotations, remove_annotations) = annotations(node, wanted);
+    let (annotations, mut remove_annotations) = annotations(node, wanted);
     let rolled_back = wanted.returning || has_our_taint(node);
+    if rolled_back && keeps_cordon(node) {
+        remove_annotations.push(CORDONED_BY_PERSON.to_string());
+    }
     let settled = provider_id.is_none() && labels.is_empty();
     let taints = taints(node, wanted, rolled_back, settled);
     let unschedulable =
@@ -223,7 +235,7 @@ pub(crate) fn backup(node: &NodeSeen, cordoned_by_person: bool) -> NodeBackup {
         annotations: node
             .annotations
             .iter()
-            .filter(|(key, _)| !foreign(key) && *key != SCALE_DOWN_DISABLED_BY)
+            .filter(|(key, _)| !foreign(key) && !OWN_ANNOTATIONS.contains(&key.as_str()))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
         taints: permanent(&node.taints),
@@ -369,6 +381,22 @@ mod tests {
         let patch = change(&seen, &wanted(&BTreeMap::new(), None, false)).expect("a change");
         assert_eq!(patch.unschedulable, Some(false));
         assert_eq!(patch.taints.expect("taints change").to, []);
+    }
+
+    #[test]
+    fn a_persons_cordon_outlives_the_fence_and_the_mark_that_remembers_it_goes() {
+        let mut seen = node();
+        seen.taints = std::vec![taint(POWER_OFF_TAINT)];
+        seen.unschedulable = true;
+        seen.annotations = BTreeMap::from([(CORDONED_BY_PERSON.into(), "true".into())]);
+        assert!(keeps_cordon(&seen) && is_fenced(&seen));
+        assert_eq!(backup(&seen, true).annotations, BTreeMap::new());
+        let none = BTreeMap::new();
+        let mut kept = wanted(&none, None, false);
+        kept.cordoned = true;
+        let patch = change(&seen, &kept).expect("a change");
+        assert_eq!(patch.unschedulable, None, "it stays as it is");
+        assert_eq!(patch.remove_annotations, [CORDONED_BY_PERSON]);
     }
 
     #[test]

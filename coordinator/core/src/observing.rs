@@ -3,14 +3,19 @@
 //! In: every [`Fact`].
 //! Not here: what follows from them (`lifecycle`, `groups`, `removal`).
 
+use alloc::boxed::Box;
+
 use crate::actions::RejectedKind;
-use crate::facts::{Fact, NodeSeen, PowerRead, Report, ReportState};
-use crate::groups::{self, Group};
-use crate::ids::{GroupId, MachineId};
-use crate::lab::{Ctx, Lab};
-use crate::machine::{Machine, Phase};
+use crate::agents::Standing;
+use crate::facts::{Beat, Fact, NodeSeen, Report, ReportState, StoreFault};
+use crate::groups::{self, Caller, Group};
+use crate::ids::{AgentId, CommandId, GroupId, MachineId};
+use crate::lab::{Asked, Ctx, Lab};
+use crate::machine::{Machine, Phase, Unknown};
 use crate::record::{MachineRecord, OperationKind, PowerState};
+use crate::seen::BmcReading;
 use crate::spec::{GroupSpec, MachineSpec};
+use crate::why::Why;
 use crate::{node, removal, stopping, waking};
 
 pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
@@ -36,14 +41,8 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
                 machine.recorded(version);
             }
         }
-        Fact::RecordFailed { machine, fault: _ } => {
-            removal::record_failed(lab, &machine);
-            let at_ms = ctx.now.boot_ms.saturating_add(ctx.policy.store_retry_ms);
-            if let Some(machine) = lab.machines.get_mut(&machine) {
-                machine.record_failed(at_ms);
-            }
-        }
-        Fact::Beat(beat) => lab.agents.beat(beat, ctx),
+        Fact::RecordFailed { machine, fault } => record_failed(lab, &machine, fault, ctx),
+        Fact::Beat(beat) => heard(lab, beat, ctx),
         Fact::AgentState {
             agent,
             state,
@@ -52,6 +51,8 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
         } => lab.agents.state(&agent, state, &instance),
         Fact::AgentInfo(info) => lab.agents.info(info, ctx),
         Fact::Reported(report) => reported(lab, &report, ctx),
+        Fact::Unheard { agent, command } => unheard(lab, &agent, &command, ctx),
+        Fact::AutoscalerSeen { version } => lab.autoscaler = Some(version),
         Fact::Broker { up } => lab.links.broker_ms = listening(lab.links.broker_ms, up, ctx),
         Fact::Cluster { up } => lab.links.cluster_ms = listening(lab.links.cluster_ms, up, ctx),
         Fact::NodeSeen(seen) => node_seen(lab, seen, ctx),
@@ -78,8 +79,46 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
             ticket,
             deadline_ms,
             request,
-        } => lab.asked.push_back((ticket, deadline_ms, request)),
+        } => lab.asked.push_back(Asked {
+            caller: Caller {
+                ticket,
+                deadline_ms,
+            },
+            request,
+        }),
     }
+}
+
+fn record_failed(lab: &mut Lab, id: &MachineId, fault: StoreFault, ctx: &Ctx<'_>) {
+    removal::record_failed(lab, id);
+    let Some(machine) = lab.machines.get_mut(id) else {
+        return;
+    };
+    match fault {
+        StoreFault::Unavailable => {
+            machine.record_failed(ctx.now.boot_ms.saturating_add(ctx.policy.store_retry_ms));
+        }
+        StoreFault::Refused => machine.record_refused(),
+    }
+}
+
+/// Until its next heartbeat the agent counts as gone; a wake that it was to carry out goes to another relay at once.
+fn unheard(lab: &mut Lab, agent: &AgentId, command: &CommandId, ctx: &mut Ctx<'_>) {
+    lab.agents.unheard(agent);
+    let sent = ctx.commands.get(command).filter(|s| s.executor == *agent);
+    if let Some(machine) = sent.and_then(|s| lab.machines.get_mut(&s.machine)) {
+        waking::unheard(machine, agent, command, ctx);
+    }
+}
+
+fn heard(lab: &mut Lab, beat: Beat, ctx: &Ctx<'_>) {
+    let declared = lab.machines_of_agent(&beat.agent).next().is_some();
+    let standing = if declared {
+        Standing::Declared
+    } else {
+        Standing::Stranger
+    };
+    lab.agents.beat(beat, standing, ctx);
 }
 
 fn listening(since: Option<u64>, up: bool, ctx: &Ctx<'_>) -> Option<u64> {
@@ -113,9 +152,13 @@ fn group_removed(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
 
 fn machine_applied(lab: &mut Lab, spec: MachineSpec, ctx: &mut Ctx<'_>) {
     if let Some(machine) = lab.machines.get_mut(&spec.id) {
+        lab.names.forget(&machine.spec);
+        lab.names.learn(&spec);
         machine.spec = spec;
+        machine.reconsider_refusal();
         return;
     }
+    lab.names.learn(&spec);
     let id = spec.id.clone();
     lab.declarations += 1;
     let mut machine = Machine::new(spec, lab.declarations << 32);
@@ -123,11 +166,19 @@ fn machine_applied(lab: &mut Lab, spec: MachineSpec, ctx: &mut Ctx<'_>) {
     if let Some(record) = lab.orphan_machines.remove(&id) {
         replay(&mut machine, record, ctx);
     }
-    lab.machines.insert(id, machine);
+    let node = lab.orphan_nodes.remove(&machine.spec.node_name);
+    lab.machines.insert(id, Box::new(machine));
+    if let Some(node) = node {
+        node_seen(lab, node, ctx);
+    }
 }
 
 fn machine_removed(lab: &mut Lab, id: &MachineId) {
     if let Some(machine) = lab.machines.remove(id) {
+        lab.names.forget(&machine.spec);
+        if let Some(node) = machine.seen.node {
+            lab.orphan_nodes.insert(node.name.clone(), node);
+        }
         lab.orphan_machines.insert(id.clone(), machine.record);
     }
 }
@@ -137,6 +188,7 @@ fn replay(machine: &mut Machine, record: MachineRecord, ctx: &mut Ctx<'_>) {
     let known = machine.record != MachineRecord::default();
     if known {
         // This process is the only writer; what it holds is newer than any echo.
+        machine.reconsider_refusal();
         return;
     }
     machine.record = record;
@@ -148,13 +200,17 @@ fn replay(machine: &mut Machine, record: MachineRecord, ctx: &mut Ctx<'_>) {
             let (phase, why, message) = match machine.record.power.state {
                 PowerState::Running => (
                     Phase::Running,
-                    "Running",
+                    Why::Running,
                     "Was running when this coordinator started",
                 ),
-                PowerState::Off => (Phase::Off, "Off", "Was off when this coordinator started"),
+                PowerState::Off => (
+                    Phase::Off,
+                    Why::Off,
+                    "Was off when this coordinator started",
+                ),
                 PowerState::Unknown => (
-                    Phase::Unknown,
-                    "NotSeenYet",
+                    Phase::Unknown(Unknown::Unseen),
+                    Why::NotSeenYet,
                     "Nobody has seen it since it was declared",
                 ),
             };
@@ -168,8 +224,8 @@ fn reported(lab: &mut Lab, report: &Report, ctx: &mut Ctx<'_>) {
     if !report.trusted {
         return;
     }
-    let named = lab_machine_of(lab, ctx, report);
-    let Some(machine) = named.and_then(|id| lab.machines.get_mut(&id)) else {
+    let about = reported_machine(lab, ctx, report);
+    let Some(machine) = about.and_then(|id| lab.machines.get_mut(&id)) else {
         return;
     };
     // Agents repeat their last results; a reading counts once, when its command ends.
@@ -182,61 +238,40 @@ fn reported(lab: &mut Lab, report: &Report, ctx: &mut Ctx<'_>) {
         | ReportState::Interrupted => ctx.commands.remove(&report.command).is_some(),
     };
     if let Some(read) = report.read.filter(|_| ended) {
-        bmc_read(machine, read, ctx);
+        let reading = BmcReading::after(machine.seen.bmc, read, ctx.now.boot_ms);
+        machine.seen.bmc = Some(reading);
     }
     waking::reported(machine, report, ctx);
     stopping::reported(machine, report, &lab.agents, ctx);
 }
 
-/// The command tells the machine; after a restart only the stored operation still does.
-fn lab_machine_of(lab: &Lab, ctx: &Ctx<'_>, report: &Report) -> Option<MachineId> {
-    if let Some(id) = ctx.commands.get(&report.command) {
-        return Some(id.clone());
+/// The command tells the machine, and who may report on it; after a restart only the stored operation still does, and its
+/// id goes to nobody but the machine's own agent.
+fn reported_machine(lab: &Lab, ctx: &Ctx<'_>, report: &Report) -> Option<MachineId> {
+    if let Some(sent) = ctx.commands.get(&report.command) {
+        return (sent.executor == report.agent).then(|| sent.machine.clone());
     }
-    let has_operation = |machine: &&Machine| {
-        machine
-            .record
-            .operation
-            .as_ref()
-            .is_some_and(|op| op.id == report.command)
+    let is_told = |machine: &&Machine| {
+        let operation = machine.record.operation.as_ref();
+        operation.is_some_and(|op| op.id == report.command)
     };
-    lab.machines
-        .values()
-        .find(has_operation)
-        .map(|machine| machine.id().clone())
-}
-
-fn bmc_read(machine: &mut Machine, read: PowerRead, ctx: &Ctx<'_>) {
-    let now_ms = ctx.now.boot_ms;
-    machine.seen.bmc = Some((read, now_ms));
-    match read {
-        PowerRead::Off => {
-            machine.seen.bmc_off_since_ms.get_or_insert(now_ms);
-        }
-        PowerRead::On | PowerRead::Other => machine.seen.bmc_off_since_ms = None,
-    }
+    let machine = lab.machines_of_agent(&report.agent).find(is_told)?;
+    Some(machine.id().clone())
 }
 
 fn by_node<'a>(lab: &'a mut Lab, name: &str) -> Option<&'a mut Machine> {
-    // A machine's Node bears the machine's name unless its declaration says otherwise.
-    let direct = MachineId::new(name);
-    let id = match lab.machines.get(&direct) {
-        Some(machine) if machine.spec.node_name == name => direct,
-        Some(_) | None => lab
-            .machines
-            .values()
-            .find(|m| m.spec.node_name == name)?
-            .id()
-            .clone(),
-    };
-    lab.machines.get_mut(&id)
+    let id = lab.machines_of_node(name).next()?.id().clone();
+    lab.machines.get_mut(&id).map(|machine| &mut **machine)
 }
 
 fn node_seen(lab: &mut Lab, seen: NodeSeen, ctx: &Ctx<'_>) {
     let Some(machine) = by_node(lab, &seen.name) else {
+        lab.orphan_nodes.insert(seen.name.clone(), seen);
         return;
     };
-    if !node::is_fenced(&seen) && !node::has_autoscaler_taint(&seen) {
+    if node::is_fenced(&seen) {
+        machine.seen.cordoned_by_person |= node::keeps_cordon(&seen);
+    } else if !node::has_autoscaler_taint(&seen) {
         machine.seen.cordoned_by_person = seen.unschedulable;
         machine.seen.fenced_ms = None;
     }
@@ -255,6 +290,7 @@ fn node_seen(lab: &mut Lab, seen: NodeSeen, ctx: &Ctx<'_>) {
 }
 
 fn node_gone(lab: &mut Lab, name: &str) {
+    lab.orphan_nodes.remove(name);
     if let Some(machine) = by_node(lab, name) {
         machine.seen.node = None;
         machine.seen.lease_ms = None;

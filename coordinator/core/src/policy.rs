@@ -1,6 +1,8 @@
 //! Every time limit and bound that decisions use. Passed in once; tests and the demo shorten it.
 
 use alloc::string::String;
+use core::fmt;
+use core::str::FromStr;
 
 /// Time limits and bounds, milliseconds unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Policy {
     pub quarantine_max_ms: u64,
     /// After loading, no silence counts before this has passed: everyone must have had a chance to speak.
     pub grace_ms: u64,
+    /// Silences that began within this are one event: a beat is due each ten seconds, and two may be lost.
+    pub silence_window_ms: u64,
     /// How long machines may start by themselves after a power cut before wanted ones are woken again.
     pub power_cut_hold_ms: u64,
     /// Between those wakes.
@@ -49,8 +53,60 @@ pub struct Policy {
     pub store_retry_ms: u64,
     /// The core Node this process runs on: never stopped.
     pub own_node: Option<String>,
+    /// The core Node that the agents' broker runs on: never stopped.
+    pub broker_node: Option<String>,
     /// How the provider id of a machine that declares none is made.
     pub provider_scheme: ProviderScheme,
+    /// The cluster-autoscaler's version, where people have declared it; what its calls tell goes before.
+    pub autoscaler: Option<AutoscalerVersion>,
+}
+
+/// The version of a cluster-autoscaler, as far as anything depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AutoscalerVersion {
+    /// As in **1**.36.2.
+    pub major: u32,
+    /// As in 1.**36**.2.
+    pub minor: u32,
+}
+
+impl fmt::Display for AutoscalerVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// The text is no version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoVersion;
+
+impl FromStr for AutoscalerVersion {
+    type Err = NoVersion;
+
+    /// Reads `1.36`, `v1.36.1` and `1.36.0-beta.1`: what follows the second number does not matter.
+    fn from_str(text: &str) -> Result<Self, NoVersion> {
+        let (major, rest) = text
+            .strip_prefix('v')
+            .unwrap_or(text)
+            .split_once('.')
+            .ok_or(NoVersion)?;
+        let (minor, patch) = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .map_or((rest, ""), |end| rest.split_at(end));
+        // `parse` would take a sign too.
+        let number = |text: &str| match text.parse::<u32>() {
+            Ok(number) if !text.starts_with('+') => Ok(number),
+            Ok(_) | Err(_) => Err(NoVersion),
+        };
+        if patch.is_empty() || patch.starts_with(['.', '-', '+']) {
+            Ok(Self {
+                major: number(major)?,
+                minor: number(minor)?,
+            })
+        } else {
+            Err(NoVersion)
+        }
+    }
 }
 
 /// How the provider id of a machine that declares none is made.
@@ -83,11 +139,41 @@ impl Default for Policy {
             quarantine_ms: 300_000,
             quarantine_max_ms: 3_600_000,
             grace_ms: 60_000,
+            silence_window_ms: 30_000,
             power_cut_hold_ms: 300_000,
             power_cut_stagger_ms: 20_000,
             store_retry_ms: 2_000,
             own_node: None,
+            broker_node: None,
             provider_scheme: ProviderScheme::Homelab,
+            autoscaler: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_as_far_as_its_second_number() {
+        let read = |text: &str| text.parse::<AutoscalerVersion>().ok();
+        let version = |minor| Some(AutoscalerVersion { major: 1, minor });
+        for text in ["1.36", "v1.36.1", "1.36.0-beta.1", "1.36+k3s1"] {
+            assert_eq!(read(text), version(36), "{text}");
+        }
+        for text in [
+            "",
+            "1",
+            "1.",
+            "1.x",
+            "1.36x",
+            "+1.36",
+            "one.36",
+            "1.99999999999",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert!(version(9) < version(36));
     }
 }

@@ -7,17 +7,20 @@
 use alloc::string::String;
 
 use crate::agents::Agents;
-use crate::facts::{NodeSeen, PowerRead};
+use crate::facts::NodeSeen;
 use crate::lab::{Ctx, Links};
-use crate::machine::Machine;
+use crate::machine::{Machine, Phase, Presence};
 use crate::node;
+use crate::policy::Policy;
+use crate::record::Witness;
+use crate::seen::BmcReading;
 use crate::spec::Joins;
 
 /// What the evidence says of a machine right now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Power {
     /// It has power; who says so.
-    pub(crate) on: Option<&'static str>,
+    pub(crate) on: Option<Witness>,
     /// Its kubelet renews its Lease.
     pub(crate) kubelet: bool,
     /// It has joined: it can do what it is wanted for.
@@ -28,6 +31,16 @@ pub(crate) struct Power {
     pub(crate) boot_id: Option<String>,
     /// When the host of the heartbeat was booted, boot clock of this process, milliseconds.
     pub(crate) booted_ms: Option<u64>,
+}
+
+impl Power {
+    pub(crate) fn presence(&self) -> Presence {
+        match self.on {
+            Some(Witness::Agent | Witness::Kubelet) if self.joined => Presence::Joined,
+            Some(Witness::Agent | Witness::Kubelet) => Presence::Heard,
+            Some(Witness::Bmc | Witness::Person | Witness::Silence) | None => Presence::Silent,
+        }
+    }
 }
 
 /// Weighs what was seen of a machine.
@@ -48,11 +61,11 @@ pub(crate) fn assess(
         .filter(|_| agent_live)
         .and_then(|a| a.beat.as_ref().map(|b| (a.beat_ms, b)));
     let on = if agent_live {
-        Some("agent heartbeat")
+        Some(Witness::Agent)
     } else if kubelet_live {
-        Some("kubelet")
+        Some(Witness::Kubelet)
     } else if bmc_on {
-        Some("BMC")
+        Some(Witness::Bmc)
     } else {
         None
     };
@@ -77,18 +90,32 @@ pub(crate) fn assess(
     }
 }
 
+/// When its agent or its kubelet was heard last; 0 if never.
+fn heard_ms(machine: &Machine, agents: &Agents) -> u64 {
+    let beat_ms = agents.get(&machine.spec.agent).map_or(0, |a| a.beat_ms);
+    beat_ms.max(machine.seen.lease_ms.unwrap_or(0))
+}
+
+/// Since when nothing has shown that a machine runs, to the best of those who listen.
+pub(crate) fn silent_since(machine: &Machine, agents: &Agents, listening_ms: u64) -> u64 {
+    let read_on_ms = match machine.seen.bmc {
+        Some(BmcReading::On { at_ms }) => at_ms,
+        Some(BmcReading::Off { .. } | BmcReading::Other) | None => 0,
+    };
+    heard_ms(machine, agents).max(read_on_ms).max(listening_ms)
+}
+
 /// A reading of Off from before the machine was last heard says nothing about what comes after.
 pub(crate) fn forget_outdated_readings(machine: &mut Machine, agents: &Agents) {
-    let beat_ms = agents.get(&machine.spec.agent).map_or(0, |a| a.beat_ms);
-    let heard_ms = beat_ms.max(machine.seen.lease_ms.unwrap_or(0));
-    if machine
-        .seen
-        .bmc_off_since_ms
-        .is_some_and(|at| at <= heard_ms)
-    {
-        machine.seen.bmc_off_since_ms = None;
-        machine.seen.bmc = machine.seen.bmc.filter(|(_, at)| *at > heard_ms);
-    }
+    let heard_ms = heard_ms(machine, agents);
+    machine.seen.bmc = match machine.seen.bmc {
+        Some(BmcReading::Off { first_ms, last_ms }) if first_ms <= heard_ms => (last_ms > heard_ms)
+            .then_some(BmcReading::Off {
+                first_ms: last_ms,
+                last_ms,
+            }),
+        kept => kept,
+    };
 }
 
 /// Everything has been silent for a machine's hold time, and somebody was listening all along.
@@ -102,9 +129,7 @@ pub(crate) fn silent_for_hold(
     let Some(listening_ms) = links.listening_since(machine.spec.joins) else {
         return false;
     };
-    let heard = agents.get(&machine.spec.agent).map_or(0, |a| a.beat_ms);
-    let leased = machine.seen.lease_ms.unwrap_or(0);
-    let since = heard.max(leased).max(from_ms).max(listening_ms);
+    let since = heard_ms(machine, agents).max(from_ms).max(listening_ms);
     ctx.due(since.saturating_add(machine.spec.timeouts.off_hold_ms))
 }
 
@@ -118,22 +143,32 @@ fn kubelet_live(machine: &Machine, ctx: &mut Ctx<'_>) -> bool {
 
 fn bmc_says_on(machine: &Machine, ctx: &mut Ctx<'_>) -> bool {
     // A reading counts for three polls; after that nobody knows.
-    let fresh_ms = ctx.policy.bmc_poll_ms.saturating_mul(3);
+    let fresh_ms = bmc_period_ms(machine, ctx.policy).saturating_mul(3);
     match machine.seen.bmc {
-        Some((PowerRead::On, at)) if machine.seen.off_ms.is_none_or(|off| at > off) => {
-            !ctx.due(at.saturating_add(fresh_ms))
+        Some(BmcReading::On { at_ms }) if machine.seen.off_ms.is_none_or(|off| at_ms > off) => {
+            !ctx.due(at_ms.saturating_add(fresh_ms))
         }
-        Some((PowerRead::On | PowerRead::Off | PowerRead::Other, _)) | None => false,
+        Some(BmcReading::On { .. } | BmcReading::Off { .. } | BmcReading::Other) | None => false,
     }
 }
 
-fn off_read(machine: &Machine, ctx: &mut Ctx<'_>) -> bool {
-    let (Some((PowerRead::Off, last)), Some(first)) =
-        (machine.seen.bmc, machine.seen.bmc_off_since_ms)
-    else {
-        return false;
-    };
-    last.saturating_sub(first) >= ctx.policy.off_reads_apart_ms
+/// How often a machine's BMC is read: idle ones a sixth as often, because BMCs are slow and some break under steady polling.
+pub(crate) fn bmc_period_ms(machine: &Machine, policy: &Policy) -> u64 {
+    match machine.phase {
+        Phase::Waking(_) | Phase::Stopping(_) => policy.bmc_poll_ms,
+        Phase::Unknown(_) | Phase::Off | Phase::WakeFailed(_) | Phase::Running => {
+            policy.bmc_poll_ms.saturating_mul(6)
+        }
+    }
+}
+
+fn off_read(machine: &Machine, ctx: &Ctx<'_>) -> bool {
+    match machine.seen.bmc {
+        Some(BmcReading::Off { first_ms, last_ms }) => {
+            last_ms.saturating_sub(first_ms) >= ctx.policy.off_reads_apart_ms
+        }
+        Some(BmcReading::On { .. } | BmcReading::Other) | None => false,
+    }
 }
 
 /// Whether the stored boot id and the present one show that the machine has booted since.

@@ -5,7 +5,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -14,13 +14,11 @@ use crate::groups::Group;
 use crate::ids::{GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, Phase};
-use crate::node;
-use crate::record::{Learned, PowerState};
-use crate::spec::{GroupSpec, Joins, Mode, NodeObjectPolicy, PowerPolicy};
-use crate::upkeep::group_label;
-use crate::view::{
-    AgentView, GroupView, Instance, InstanceState, MachineView, Template, View, Wish,
-};
+use crate::record::PowerState;
+use crate::spec::{Joins, Mode, NodeObjectPolicy};
+use crate::stopping::Step;
+use crate::template;
+use crate::view::{AgentView, GroupView, Instance, InstanceState, MachineView, View, Wish};
 use crate::wishes;
 
 pub(crate) fn view(lab: &Lab, ctx: &mut Ctx<'_>) -> View {
@@ -48,7 +46,10 @@ pub(crate) fn view(lab: &Lab, ctx: &mut Ctx<'_>) -> View {
         view.groups.insert(id.clone(), shown);
     }
     for (id, machine) in &lab.machines {
-        let shown = machine_view(lab, machine, ctx);
+        let members = members
+            .get(&machine.spec.group)
+            .map_or(&[][..], Vec::as_slice);
+        let shown = machine_view(lab, machine, (members, &view.groups), ctx);
         let shown = shared(lab.view.machines.get(id), shown);
         view.machines.insert(id.clone(), shown);
     }
@@ -80,10 +81,11 @@ fn shared<T: PartialEq>(last: Option<&Arc<T>>, now: T) -> Arc<T> {
 fn index(lab: &Lab, group: &GroupView, machines: &[&Machine], view: &mut View) {
     let listed: BTreeSet<&MachineId> = group.instances.iter().map(|i| &i.machine).collect();
     for machine in machines {
-        let held = matches!(
-            machine.phase,
-            Phase::Off | Phase::Waking(_) | Phase::WakeFailed(_)
-        );
+        let held = match &machine.phase {
+            Phase::Off | Phase::Waking(_) | Phase::WakeFailed(_) => true,
+            Phase::Stopping(stopping) => stopping.awaits_boot(),
+            Phase::Unknown(_) | Phase::Running => false,
+        };
         if held && group.node_object_policy == NodeObjectPolicy::Retain {
             view.held_nodes.insert(machine.spec.node_name.clone());
         }
@@ -140,7 +142,7 @@ fn group_view(lab: &Lab, group: &Group, machines: &[&Machine], ctx: &Ctx<'_>) ->
         target,
         ready,
         sequence: group.record.sequence,
-        template: template(spec, machines),
+        template: template::of(spec, machines, &lab.agents),
         scale_down: spec.scale_down.clone(),
         node_object_policy: spec.node_object_policy,
         debug: format!(
@@ -148,6 +150,7 @@ fn group_view(lab: &Lab, group: &Group, machines: &[&Machine], ctx: &Ctx<'_>) ->
             spec.id
         ),
         frozen: group.frozen_until_ms.is_some(),
+        concerns: group.concerns.clone(),
         instances,
     }
 }
@@ -165,20 +168,20 @@ fn instance(lab: &Lab, machine: &Machine, wanted: bool) -> Option<Instance> {
                 message: failed.message.clone(),
                 out_of_resources: failed.out_of_resources,
             },
-            Phase::Unknown if machine.record.boot_id.is_none() => InstanceState::Creating,
+            Phase::Unknown(_) if machine.record.boot_id.is_none() => InstanceState::Creating,
             Phase::Running
-                if !machine.joined
+                if !machine.has_joined()
                     && machine.spec.joins == Joins::Kubelet
                     && machine.seen.node.is_none() =>
             {
                 InstanceState::Creating
             }
-            Phase::Unknown | Phase::Running | Phase::Stopping(_) => InstanceState::Running,
+            Phase::Unknown(_) | Phase::Running | Phase::Stopping(_) => InstanceState::Running,
         }
     } else {
         match &machine.phase {
             Phase::Stopping(_) => InstanceState::Deleting,
-            Phase::Running | Phase::Unknown if machine.record.order.is_some() => {
+            Phase::Running | Phase::Unknown(_) if machine.record.order.is_some() => {
                 InstanceState::Deleting
             }
             // Off, but its Node is still there: it maps to the group until it is gone.
@@ -188,7 +191,7 @@ fn instance(lab: &Lab, machine: &Machine, wanted: bool) -> Option<Instance> {
             {
                 InstanceState::Deleting
             }
-            Phase::Unknown
+            Phase::Unknown(_)
             | Phase::Off
             | Phase::Waking(_)
             | Phase::WakeFailed(_)
@@ -202,122 +205,25 @@ fn instance(lab: &Lab, machine: &Machine, wanted: bool) -> Option<Instance> {
     })
 }
 
-/// The least that any machine which may be woken next will bring; what is declared fills what nobody has learned.
-fn template(spec: &GroupSpec, machines: &[&Machine]) -> Option<Template> {
-    let candidates = machines
-        .iter()
-        .filter(|m| m.spec.power == PowerPolicy::Auto && m.spec.fault.is_none());
-    let learned: Vec<&Learned> = candidates
-        .filter_map(|m| m.record.learned.as_ref())
-        .collect();
-    let mut template = Template {
-        capacity: spec.declared.capacity.clone(),
-        allocatable: spec.declared.capacity.clone(),
-        labels: spec.declared.labels.clone(),
-        taints: spec.declared.taints.clone(),
-    };
-    if let Some(first) = learned.first() {
-        merge_least(&mut template.capacity, learned.iter().map(|l| &l.capacity));
-        merge_least(
-            &mut template.allocatable,
-            learned.iter().map(|l| &l.allocatable),
-        );
-        let common = first
-            .labels
-            .iter()
-            .filter(|(key, value)| learned.iter().all(|l| l.labels.get(*key) == Some(*value)));
-        for (key, value) in common {
-            if key != "kubernetes.io/hostname" {
-                template
-                    .labels
-                    .entry(key.clone())
-                    .or_insert_with(|| value.clone());
-            }
-        }
-        for taint in &first.taints {
-            if !template.taints.contains(taint) {
-                template.taints.push(taint.clone());
-            }
-        }
-    }
-    template
-        .labels
-        .insert(node::GROUP_LABEL.to_string(), group_label(&spec.id));
-    let complete = ["cpu", "memory"]
-        .iter()
-        .all(|key| template.allocatable.contains_key(*key));
-    complete.then(|| {
-        // A Node without a number of pods takes none; the kubelet's own default is 110.
-        for resources in [&mut template.capacity, &mut template.allocatable] {
-            resources
-                .entry("pods".to_string())
-                .or_insert_with(|| "110".to_string());
-        }
-        template
-    })
-}
-
-fn merge_least<'a>(
-    into: &mut BTreeMap<String, String>,
-    learned: impl Iterator<Item = &'a BTreeMap<String, String>>,
-) {
-    let mut least: BTreeMap<&String, &String> = BTreeMap::new();
-    for resources in learned {
-        for (key, value) in resources {
-            let lower = least
-                .get(key)
-                .is_none_or(|seen| amount(value) < amount(seen));
-            if lower {
-                least.insert(key, value);
-            }
-        }
-    }
-    for (key, value) in least {
-        into.insert(key.clone(), value.clone());
-    }
-}
-
-/// A quantity's amount in thousandths, as Kubernetes writes quantities; what cannot be read counts as nothing.
-fn amount(quantity: &str) -> u128 {
-    let digits = quantity
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(quantity.len());
-    let (number, suffix) = quantity.split_at(digits);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let fraction: String = fraction.chars().chain("000".chars()).take(3).collect();
-    let thousandths =
-        whole.parse::<u128>().unwrap_or(0) * 1000 + fraction.parse::<u128>().unwrap_or(0);
-    let factor: u128 = match suffix {
-        "m" => return thousandths / 1000,
-        "k" => 1_000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "T" => 1_000_000_000_000,
-        "P" => 1_000_000_000_000_000,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        "Pi" => 1 << 50,
-        _ => 1,
-    };
-    thousandths.saturating_mul(factor)
-}
-
-fn machine_view(lab: &Lab, machine: &Machine, ctx: &Ctx<'_>) -> MachineView {
+fn machine_view(
+    lab: &Lab,
+    machine: &Machine,
+    (members, groups): (&[&Machine], &BTreeMap<GroupId, Arc<GroupView>>),
+    ctx: &Ctx<'_>,
+) -> MachineView {
     let group = lab.groups.get(&machine.spec.group);
     let listed = group.is_some_and(|g| g.wants(machine.id()));
     let wished = wishes::wish(machine, group, listed);
     let operation_by = machine.record.operation.as_ref().map(|op| op.by.clone());
     let does_what_is_wanted = match (wished.wish, &machine.phase) {
-        (Wish::Running, Phase::Running) => machine.joined,
+        (Wish::Running, Phase::Running) => machine.has_joined(),
         (Wish::Off, Phase::Off) => true,
         (Wish::None, Phase::Off | Phase::Running) => true,
         (Wish::Running | Wish::Off | Wish::None, _) => false,
     };
     let quarantined = machine.quarantined(ctx.now.wall_ms);
     let mut power = machine.record.power.clone();
-    if matches!(machine.phase, Phase::Unknown) {
+    if matches!(machine.phase, Phase::Unknown(_)) {
         power.state = PowerState::Unknown;
     }
     MachineView {
@@ -329,11 +235,20 @@ fn machine_view(lab: &Lab, machine: &Machine, ctx: &Ctx<'_>) -> MachineView {
         power,
         phase: machine.phase_name(),
         since_ms: machine.since_ms,
-        why: machine.why,
+        why: machine.why.reason(),
         message: machine.message.clone(),
         by: operation_by.unwrap_or(wished.by),
         provider_id: machine.provider_id(lab.policy.provider_scheme),
         proven_at_ms: machine.record.proven_at_ms,
+        deadline_ms: deadline(machine),
+        max_sizes: quarantined
+            .then(|| max_sizes(lab, machine, groups))
+            .flatten(),
+        instead: if quarantined {
+            instead(machine, members)
+        } else {
+            Vec::new()
+        },
         quarantined_until_ms: machine
             .record
             .quarantine
@@ -345,20 +260,55 @@ fn machine_view(lab: &Lab, machine: &Machine, ctx: &Ctx<'_>) -> MachineView {
             .get(&machine.spec.agent)
             .and_then(|a| a.info.as_ref())
             .and_then(|i| i.wake_armed),
-        ready: machine.spec.fault.is_none() && does_what_is_wanted,
+        ready: machine.spec.fault.is_none() && !machine.is_refused() && does_what_is_wanted,
         fault: machine.spec.fault.clone(),
+        concerns: machine.concerns.clone(),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::amount;
+/// Counted from when the operation began as people see it; the coordinator's own deadline runs on its boot clock.
+fn deadline(machine: &Machine) -> Option<i64> {
+    let timeouts = machine.spec.timeouts;
+    let (waited_ms, limit_ms) = match &machine.phase {
+        Phase::Waking(waking) => {
+            let sent_ms = waking.first_sent_ms.unwrap_or(waking.started_ms);
+            (sent_ms.saturating_sub(waking.started_ms), timeouts.boot_ms)
+        }
+        Phase::Stopping(stopping) => match stopping.step {
+            Step::Appearing { .. } => (0, timeouts.boot_ms),
+            Step::Fencing { .. }
+            | Step::Listing { .. }
+            | Step::Waiting { .. }
+            | Step::Ordered { .. }
+            | Step::GoingDown { .. } => (0, timeouts.stop_ms),
+        },
+        Phase::Unknown(_) | Phase::Off | Phase::WakeFailed(_) | Phase::Running => return None,
+    };
+    let after_ms = waited_ms.saturating_add(limit_ms);
+    Some(machine.since_ms.saturating_add_unsigned(after_ms))
+}
 
-    #[test]
-    fn quantities_compare_by_amount() {
-        assert!(amount("900m") < amount("1"));
-        assert!(amount("1.5") > amount("1"));
-        assert!(amount("7Gi") > amount("7G"));
-        assert_eq!(amount("1024Ki"), amount("1Mi"));
-    }
+/// The bound of a machine's group if it were usable, and as it is.
+fn max_sizes(
+    lab: &Lab,
+    machine: &Machine,
+    groups: &BTreeMap<GroupId, Arc<GroupView>>,
+) -> Option<(u32, u32)> {
+    let group = lab.groups.get(&machine.spec.group)?;
+    let without = groups.get(&machine.spec.group)?.max_size;
+    // While it is wanted it still counts; it leaves the bound once it is given back.
+    let counted = group.wants(machine.id());
+    let with = group
+        .spec
+        .max_size
+        .map_or(without + 1, |max| max.min(without + 1));
+    (!counted && with > without).then_some((with, without))
+}
+
+/// Machines of its group whose wake began after it had failed.
+fn instead(machine: &Machine, members: &[&Machine]) -> Vec<MachineId> {
+    let woken_since = members.iter().filter(|other| {
+        matches!(other.phase, Phase::Waking(_)) && other.since_ms >= machine.since_ms
+    });
+    woken_since.map(|other| other.id().clone()).collect()
 }

@@ -1,7 +1,7 @@
 //! What is stored of each group and machine, so that a restart forgets nothing that matters.
 //!
 //! Holds: an operation is stored before its first command is sent; `wanted` changes only by a commit.
-//! Not here: what was seen a moment ago (`machine`), which is observed again after a restart.
+//! Not here: what was seen a moment ago (`seen`), which is observed again after a restart.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -45,8 +45,12 @@ pub struct MachineRecord {
     pub boot_id: Option<String>,
     /// When we last woke it ourselves and saw it run, wall clock, milliseconds.
     pub proven_at_ms: Option<i64>,
+    /// Seconds that its last boots took after our wake, newest last; at most [`BOOTS_KEPT`].
+    pub boots_s: Vec<u32>,
     /// When it was last confirmed off, wall clock, milliseconds.
     pub last_off_at_ms: Option<i64>,
+    /// Set while it is off or silent without our order, if that changes what happens to it.
+    pub outage: Option<Outage>,
     /// Set while it is left out because it did not start.
     pub quarantine: Option<Quarantine>,
     /// The provider id promised to the cluster-autoscaler.
@@ -60,6 +64,9 @@ pub struct MachineRecord {
     /// Id of the last request by a person that was carried out.
     pub last_ask: Option<String>,
 }
+
+/// How many boots are remembered: enough to tell a slow machine from a dead one.
+pub const BOOTS_KEPT: usize = 5;
 
 /// One power operation on one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,10 +114,62 @@ pub struct OffOrder {
 pub struct PowerRecord {
     /// The state.
     pub state: PowerState,
-    /// True where off was concluded from silence rather than read from a BMC.
-    pub inferred: bool,
+    /// Who established it; `None` where nobody has.
+    pub witness: Option<Witness>,
     /// Since when, wall clock, milliseconds.
     pub since_ms: i64,
+}
+
+impl PowerRecord {
+    /// Whether it was concluded or told rather than seen.
+    #[must_use]
+    pub fn inferred(&self) -> bool {
+        self.witness.is_some_and(|witness| match witness {
+            Witness::Silence | Witness::Person => true,
+            Witness::Bmc | Witness::Agent | Witness::Kubelet => false,
+        })
+    }
+}
+
+/// Who says whether a machine has power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// Its BMC.
+    Bmc,
+    /// A heartbeat of its agent.
+    Agent,
+    /// Its kubelet.
+    Kubelet,
+    /// A person has looked.
+    Person,
+    /// Nobody: it had said that it goes down, and was silent for its hold time.
+    Silence,
+}
+
+impl Witness {
+    /// What it is in a sentence.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Bmc => "BMC",
+            Self::Agent => "agent heartbeat",
+            Self::Kubelet => "kubelet",
+            Self::Person => "a person",
+            Self::Silence => "silence",
+        }
+    }
+}
+
+/// What became of a machine without our order; over once it is seen running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// It fell silent together with many of its group. It may start by itself: not woken before this, wall clock, milliseconds.
+    PowerCut {
+        /// Its group is left alone until then.
+        until_ms: i64,
+    },
+    /// It alone went off: it is taken out of the wanted set, not woken.
+    SwitchedOff,
 }
 
 /// Whether a machine has power, as far as anybody saw.

@@ -2,6 +2,7 @@
 //!
 //! In: machines to remove, with or without a waiting caller. Out: fences, records, one change of the group.
 //! Holds: an order takes effect only once its machine is no longer wanted; an order that never got that far is void.
+//! Not here: whether a machine may be stopped at all (`permission`).
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -9,14 +10,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::actions::{Action, RejectedKind};
-use crate::choice;
-use crate::groups::{Change, What};
-use crate::ids::{AgentId, GroupId, MachineId, Ticket};
+use crate::groups::{Caller, Change, What};
+use crate::ids::{GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
-use crate::machine::{Machine, Phase};
+use crate::machine::{AwaitedRecord, Machine, Phase};
 use crate::node;
-use crate::record::{OffOrder, OverridePower, PowerState};
-use crate::spec::{Joins, PowerPolicy};
+use crate::record::OffOrder;
+use crate::spec::Joins;
 
 /// Machines on their way out of a group.
 #[derive(Clone, Debug)]
@@ -24,10 +24,10 @@ pub(crate) struct Removal {
     number: u64,
     pub(crate) group: GroupId,
     pub(crate) machines: Vec<MachineId>,
-    caller: Option<(Ticket, u64)>,
+    caller: Option<Caller>,
     fencing: BTreeSet<MachineId>,
     /// Record versions that must be stored before the commit.
-    recording: Vec<(MachineId, u64)>,
+    recording: Vec<AwaitedRecord>,
     refused: Option<String>,
     pushed: bool,
 }
@@ -38,145 +38,7 @@ pub(crate) struct Leaving {
     /// Who wants it.
     pub(crate) by: String,
     /// Who waits for it, and until when.
-    pub(crate) caller: Option<(Ticket, u64)>,
-}
-
-/// A member that has joined: the minimum protects it.
-pub(crate) fn is_registered(machine: &Machine) -> bool {
-    match machine.phase {
-        Phase::Running => true,
-        Phase::Unknown => {
-            machine.record.power.state == PowerState::Running || machine.seen.node.is_some()
-        }
-        Phase::Waking(_) | Phase::WakeFailed(_) => {
-            machine.seen.node.as_ref().is_some_and(|n| n.ready)
-        }
-        Phase::Off | Phase::Stopping(_) => false,
-    }
-}
-
-/// Why a machine must not be stopped by anybody but a person at its power button.
-pub(crate) fn protected(lab: &Lab, machine: &Machine) -> Option<&'static str> {
-    let node = machine.seen.node.as_ref();
-    if node.is_some_and(node::is_control_plane) {
-        return Some("ControlPlane");
-    }
-    if lab
-        .policy
-        .own_node
-        .as_ref()
-        .is_some_and(|own| *own == machine.spec.node_name)
-    {
-        return Some("OwnMachine");
-    }
-    last_relay(lab, machine).then_some("LastRelay")
-}
-
-/// Whether a segment's sleepers could not be woken any more without this machine.
-fn last_relay(lab: &Lab, machine: &Machine) -> bool {
-    let Some(info) = lab
-        .agents
-        .get(&machine.spec.agent)
-        .and_then(|a| a.info.as_ref())
-    else {
-        return false;
-    };
-    info.segments.iter().any(|segment| {
-        let needed = lab.machines.values().any(|other| {
-            other.id() != machine.id()
-                && other
-                    .spec
-                    .wake_on_lan
-                    .as_ref()
-                    .is_some_and(|w| w.segment == *segment)
-        });
-        let silent_ms = lab.policy.agent_silent_ms;
-        let others = lab.agents.iter().any(|(id, _)| {
-            *id != machine.spec.agent
-                && lab.agents.relays_at(id, segment, lab.now_ms, silent_ms)
-                && !is_leaving(lab, id)
-        });
-        needed && !others
-    })
-}
-
-/// Whether the machine of an agent is on its way down.
-fn is_leaving(lab: &Lab, agent: &AgentId) -> bool {
-    lab.machines
-        .values()
-        .filter(|m| m.spec.agent == *agent)
-        .any(|m| {
-            m.record.order.is_some()
-                || matches!(m.phase, Phase::Stopping(_))
-                || lab.removals.iter().any(|r| r.machines.contains(m.id()))
-        })
-}
-
-/// Whether the coordinator may stop a machine at all.
-pub(crate) fn may_stop(lab: &Lab, machine: &Machine) -> Result<(), String> {
-    let id = machine.id();
-    if let Some(reason) = protected(lab, machine) {
-        return Err(format!("{id} is not stopped: {reason}"));
-    }
-    if machine.spec.wake.is_empty() {
-        return Err(format!("{id} has no way to be woken again"));
-    }
-    if let Some(fault) = &machine.spec.fault {
-        return Err(format!("{id} is not managed: {fault}"));
-    }
-    let proof = lab
-        .groups
-        .get(&machine.spec.group)
-        .is_none_or(|g| g.spec.require_proof);
-    if proof && machine.record.proven_at_ms.is_none() && is_registered(machine) {
-        return Err(format!("{id} has never been woken by us: prove it first"));
-    }
-    Ok(())
-}
-
-/// Whether the cluster-autoscaler may give a machine back.
-pub(crate) fn may_delete(lab: &Lab, machine: &Machine) -> Result<(), (RejectedKind, String)> {
-    let refuse = |message: String| Err((RejectedKind::FailedPrecondition, message));
-    match machine.spec.power {
-        PowerPolicy::Auto => {}
-        PowerPolicy::AlwaysOn => return refuse(format!("{} has power: AlwaysOn", machine.id())),
-        PowerPolicy::AlwaysOff | PowerPolicy::Unmanaged => {
-            return refuse(format!("{} is not the autoscaler's", machine.id()));
-        }
-    }
-    if let Some(o) = machine
-        .record
-        .override_
-        .as_ref()
-        .filter(|o| o.power == OverridePower::Running)
-    {
-        return refuse(format!("{} is kept running by {}", machine.id(), o.by));
-    }
-    may_stop(lab, machine).or_else(refuse)
-}
-
-/// Joined machines are never removed below the minimum; those that have not joined may be.
-pub(crate) fn check_minimum(
-    lab: &Lab,
-    id: &GroupId,
-    wanted: &[MachineId],
-    machines: &[MachineId],
-    asked: bool,
-) -> Result<(), (RejectedKind, String)> {
-    let Some(group) = lab.groups.get(id).filter(|_| asked) else {
-        return Ok(());
-    };
-    let leaving: Vec<&MachineId> = machines.iter().filter(|m| wanted.contains(m)).collect();
-    let after = choice::members(lab, id, wanted).saturating_sub(leaving.len());
-    let min = usize::try_from(group.spec.min_size).unwrap_or(usize::MAX);
-    let joined = leaving
-        .iter()
-        .any(|m| lab.machines.get(m).is_some_and(is_registered));
-    if joined && after < min {
-        let message = format!("group {id} would have {after} machines, its minSize is {min}");
-        return Err((RejectedKind::FailedPrecondition, message));
-    }
-    Ok(())
+    pub(crate) caller: Option<Caller>,
 }
 
 /// Starts a removal. With no machine left to remove it still answers its caller.
@@ -214,9 +76,7 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
             });
             machine.touch();
         }
-        removal
-            .recording
-            .push((id.clone(), machine.pending_version()));
+        removal.recording.push(machine.awaited_record());
         if let Some(node) = machine
             .seen
             .node
@@ -228,6 +88,7 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
             ctx.out.push(Action::Fence {
                 machine: id.clone(),
                 node: node.name.clone(),
+                cordon: machine.seen.cordon(),
             });
         }
     }
@@ -239,7 +100,7 @@ fn needs_order(machine: &Machine) -> bool {
     match &machine.phase {
         Phase::Off | Phase::WakeFailed(_) => false,
         Phase::Waking(waking) => waking.effect_possible(),
-        Phase::Unknown => !machine.never_seen(),
+        Phase::Unknown(_) => !machine.never_seen(),
         Phase::Running | Phase::Stopping(_) => true,
     }
 }
@@ -247,7 +108,7 @@ fn needs_order(machine: &Machine) -> bool {
 /// The order of a machine could not be stored: whoever waits for it is told now.
 pub(crate) fn record_failed(lab: &mut Lab, machine: &MachineId) {
     for removal in lab.removals.iter_mut().filter(|r| !r.pushed) {
-        let waits = removal.recording.iter().any(|(id, _)| id == machine);
+        let waits = removal.recording.iter().any(|r| r.machine == *machine);
         if waits && removal.caller.is_some() {
             removal.refused = Some(format!("the order for {machine} could not be stored"));
         }
@@ -295,10 +156,8 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
     for removal in lab.removals.iter().filter(|r| !r.pushed) {
         let late = removal
             .caller
-            .is_some_and(|(_, deadline_ms)| ctx.due(deadline_ms));
-        let stored = |(id, version): &(MachineId, u64)| {
-            lab.machines.get(id).is_none_or(|m| m.is_recorded(*version))
-        };
+            .is_some_and(|caller| ctx.due(caller.deadline_ms));
+        let stored = |awaited: &AwaitedRecord| awaited.is_stored(lab);
         if late || removal.refused.is_some() {
             given_up.push((removal.number, removal.refused.clone()));
         } else if removal.fencing.is_empty() && removal.recording.iter().all(stored) {
@@ -336,7 +195,7 @@ fn give_up(lab: &mut Lab, number: u64, refused: Option<String>, ctx: &mut Ctx<'_
         .find(|r| r.number == number)
         .and_then(|r| r.caller);
     undo(lab, number);
-    if let Some((ticket, _)) = caller {
+    if let Some(Caller { ticket, .. }) = caller {
         match refused {
             Some(message) => ctx.reject(ticket, RejectedKind::Unavailable, message),
             None => ctx.reject(

@@ -10,34 +10,36 @@ use alloc::vec::Vec;
 use crate::actions::{Answer, RejectedKind};
 use crate::choice;
 use crate::facts::{Ask, NodeRef, Request};
-use crate::groups::{Change, Group, What};
+use crate::groups::{Caller, Change, Group, Growth, What};
 use crate::ids::{GroupId, MachineId, Ticket};
-use crate::lab::{Ctx, Lab};
-use crate::machine::{Machine, Phase};
-use crate::record::{OffOrder, Override, OverridePower, PowerRecord, PowerState};
+use crate::lab::{Asked, Ctx, Lab};
+use crate::machine::{Machine, Phase, Presence, Unknown};
+use crate::permission;
+use crate::record::{OffOrder, Override, OverridePower, PowerRecord, PowerState, Witness};
 use crate::removal::{self, Leaving};
 use crate::spec::{Mode, PowerPolicy};
+use crate::why::Why;
 
 type Refusal = (RejectedKind, String);
 
 /// Takes every request that has come in since the last pass.
 pub(crate) fn take(lab: &mut Lab, ctx: &mut Ctx<'_>) {
-    for (ticket, deadline_ms, request) in lab.take_asked() {
-        if ctx.now.boot_ms >= deadline_ms {
+    for Asked { caller, request } in lab.take_asked() {
+        if ctx.now.boot_ms >= caller.deadline_ms {
             ctx.reject(
-                ticket,
+                caller.ticket,
                 RejectedKind::DeadlineExceeded,
                 "the caller's deadline had passed on arrival",
             );
             continue;
         }
-        let caller = (ticket, deadline_ms);
+        let ticket = caller.ticket;
         let refusal = match request {
             Request::Increase {
                 group,
                 delta,
                 looked,
-            } => increase(lab, &group, (delta, looked), caller),
+            } => increase(lab, &group, Growth { delta, looked }, caller),
             Request::Delete { group, nodes } => delete(lab, &group, &nodes, caller, ctx),
             Request::Decrease { group, delta } => decrease(lab, &group, delta, caller, ctx),
             Request::Ask {
@@ -45,7 +47,7 @@ pub(crate) fn take(lab: &mut Lab, ctx: &mut Ctx<'_>) {
                 id,
                 ask,
                 by,
-            } => person(lab, &machine, (id, ask, by), ticket, ctx),
+            } => person(lab, &machine, PersonsAsk { id, ask, by }, ticket, ctx),
         };
         if let Err((kind, message)) = refusal {
             ctx.reject(ticket, kind, message);
@@ -71,21 +73,16 @@ fn autoscaled<'a>(lab: &'a mut Lab, id: &GroupId) -> Result<&'a mut Group, Refus
     }
 }
 
-fn increase(
-    lab: &mut Lab,
-    id: &GroupId,
-    (delta, looked): (i32, u64),
-    caller: (Ticket, u64),
-) -> Result<(), Refusal> {
+fn increase(lab: &mut Lab, id: &GroupId, growth: Growth, caller: Caller) -> Result<(), Refusal> {
     let group = autoscaled(lab, id)?;
-    if delta <= 0 {
+    if growth.delta <= 0 {
         return Err((
             RejectedKind::InvalidArgument,
-            format!("delta is {delta}, it must be above 0"),
+            format!("delta is {}, it must be above 0", growth.delta),
         ));
     }
     group.push(Change {
-        what: What::Increase { delta, looked },
+        what: What::Increase(growth),
         caller: Some(caller),
     });
     Ok(())
@@ -95,7 +92,7 @@ fn decrease(
     lab: &mut Lab,
     id: &GroupId,
     delta: i32,
-    caller: (Ticket, u64),
+    caller: Caller,
     ctx: &mut Ctx<'_>,
 ) -> Result<(), Refusal> {
     autoscaled(lab, id)?;
@@ -125,7 +122,7 @@ fn delete(
     lab: &mut Lab,
     id: &GroupId,
     nodes: &[NodeRef],
-    caller: (Ticket, u64),
+    caller: Caller,
     ctx: &mut Ctx<'_>,
 ) -> Result<(), Refusal> {
     autoscaled(lab, id)?;
@@ -137,16 +134,16 @@ fn delete(
             .get(id)
             .is_some_and(|group| group.wants(machine.id()))
         {
-            removal::may_delete(lab, machine)?;
+            permission::may_delete(lab, machine)?;
             if !machines.contains(machine.id()) {
                 machines.push(machine.id().clone());
             }
         } else if matches!(machine.phase, Phase::Running) && machine.record.order.is_none() {
-            removal::may_delete(lab, machine)?;
+            permission::may_delete(lab, machine)?;
         }
     }
     if let Some(group) = lab.groups.get(id) {
-        removal::check_minimum(lab, id, &group.record.wanted, &machines, true)?;
+        permission::check_minimum(lab, id, &group.record.wanted, &machines)?;
     }
     let by = format!("cluster-autoscaler DeleteNodes({})", nodes.len());
     removal::prepare(
@@ -178,7 +175,8 @@ fn resolve<'a>(lab: &'a Lab, id: &GroupId, node: &NodeRef) -> Result<&'a Machine
     });
     let by_name =
         || members().find(|m| m.spec.node_name == node.name || m.id().as_str() == node.name);
-    by_id.or_else(by_name).ok_or_else(|| {
+    let found = by_id.or_else(by_name).map(|machine| &**machine);
+    found.ok_or_else(|| {
         let name = if node.name.is_empty() {
             &node.provider_id
         } else {
@@ -191,14 +189,26 @@ fn resolve<'a>(lab: &'a Lab, id: &GroupId, node: &NodeRef) -> Result<&'a Machine
     })
 }
 
-/// What a person asks of one machine. Repeating an id changes nothing more.
+/// What a person asks of one machine.
+struct PersonsAsk {
+    id: String,
+    ask: Ask,
+    by: String,
+}
+
+/// Carries out what a person asks of one machine. Repeating an id changes nothing more.
 fn person(
     lab: &mut Lab,
     id: &MachineId,
-    (ask_id, ask, by): (String, Ask, String),
+    asked: PersonsAsk,
     ticket: Ticket,
     ctx: &mut Ctx<'_>,
 ) -> Result<(), Refusal> {
+    let PersonsAsk {
+        id: ask_id,
+        ask,
+        by,
+    } = asked;
     let Some(machine) = lab.machines.get(id) else {
         return Err((
             RejectedKind::NotFound,
@@ -206,7 +216,8 @@ fn person(
         ));
     };
     if machine.record.last_ask.as_ref() == Some(&ask_id) {
-        ctx.answer(ticket, Answer::Done);
+        // Taken already, but perhaps not stored yet: `answer_recorded` tells once it is.
+        lab.recording.push((ticket, machine.awaited_record()));
         return Ok(());
     }
     check_ask(lab, machine, ask)?;
@@ -228,8 +239,8 @@ fn person(
             machine.record.quarantine = None;
             if matches!(machine.phase, Phase::WakeFailed(_)) {
                 machine.enter(
-                    Phase::Unknown,
-                    "Retry",
+                    Phase::Unknown(Unknown::Retry),
+                    Why::Retry,
                     format!("To be tried again, asked by {by}"),
                     ctx,
                 );
@@ -247,15 +258,14 @@ fn person(
     }
     machine.record.last_ask = Some(ask_id);
     machine.touch();
-    let version = machine.pending_version();
-    lab.recording.push((ticket, id.clone(), version));
+    lab.recording.push((ticket, machine.awaited_record()));
     Ok(())
 }
 
 fn confirm_off(machine: &mut Machine, by: &str, ctx: &Ctx<'_>) {
     machine.record.power = PowerRecord {
         state: PowerState::Off,
-        inferred: true,
+        witness: Some(Witness::Person),
         since_ms: ctx.now.wall_ms,
     };
     machine.record.last_off_at_ms = Some(ctx.now.wall_ms);
@@ -264,7 +274,7 @@ fn confirm_off(machine: &mut Machine, by: &str, ctx: &Ctx<'_>) {
     machine.end();
     machine.enter(
         Phase::Off,
-        "ConfirmedByPerson",
+        Why::ConfirmedByPerson,
         format!("Confirmed off by {by}"),
         ctx,
     );
@@ -272,15 +282,15 @@ fn confirm_off(machine: &mut Machine, by: &str, ctx: &Ctx<'_>) {
 
 /// Answers people whose wishes are durable now.
 pub(crate) fn answer_recorded(lab: &mut Lab, ctx: &mut Ctx<'_>) {
-    let recorded =
-        |id: &MachineId, version| lab.machines.get(id).is_none_or(|m| m.is_recorded(version));
-    lab.recording.retain(|(ticket, id, version)| {
-        let done = recorded(id, *version);
-        if done {
+    let mut waiting = core::mem::take(&mut lab.recording);
+    waiting.retain(|(ticket, awaited)| {
+        let stored = awaited.is_stored(lab);
+        if stored {
             ctx.answer(*ticket, Answer::Done);
         }
-        !done
+        !stored
     });
+    lab.recording = waiting;
 }
 
 fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
@@ -304,16 +314,18 @@ fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
             "{id} has no way to be woken again: declare wakeOnLAN or redfish"
         ));
     }
-    if stops && let Some(reason) = removal::protected(lab, machine) {
-        return refuse(format!("{id} is not stopped: {reason}"));
+    if stops && let Some(protection) = permission::protected(lab, machine) {
+        return refuse(format!("{id} is not stopped: {}", protection.reason()));
     }
     match (ask, &machine.phase) {
-        (Ask::ConfirmOff, _) if machine.heard || matches!(machine.phase, Phase::Running) => {
+        (Ask::ConfirmOff, _)
+            if machine.presence != Presence::Silent || matches!(machine.phase, Phase::Running) =>
+        {
             refuse(format!("{id} is heard: it is not off"))
         }
         (
             Ask::Prove,
-            Phase::Unknown
+            Phase::Unknown(_)
             | Phase::Off
             | Phase::Waking(_)
             | Phase::WakeFailed(_)

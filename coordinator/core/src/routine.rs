@@ -3,13 +3,13 @@
 //! In: a fact, before it is taken in. Out: whether it is one of those.
 //! Holds: only of machines that run and are heard, and of agents that nobody waits for; in doubt a fact is news.
 
-use crate::facts::{Beat, Fact};
+use crate::facts::{Beat, Fact, NodeSeen};
 use crate::lab::Lab;
 use crate::machine::{Machine, Phase};
 
 /// How long a decision may wait while only routine comes in, milliseconds. A thousand machines give two hundred signs of
-/// life a second, and each decision looks at all machines.
-pub(crate) const PATIENCE_MS: u64 = 1_000;
+/// life a second, and each decision looks at all machines. Whatever has a time of its own is looked at then.
+pub(crate) const PATIENCE_MS: u64 = 5_000;
 
 /// What has come in since the last decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub(crate) fn is_routine(lab: &Lab, fact: &Fact, now_ms: u64) -> bool {
         beat_is_routine(lab, beat, now_ms)
     } else if let Fact::LeaseRenewed { name } = fact {
         lease_is_routine(lab, name, now_ms)
+    } else if let Fact::NodeSeen(seen) = fact {
+        node_is_routine(lab, seen)
     } else {
         false
     }
@@ -54,12 +56,7 @@ fn beat_is_routine(lab: &Lab, beat: &Beat, now_ms: u64) -> bool {
                 agent.is_some_and(|agent| agent.beat_ms > off)
             })
     };
-    expected
-        && lab
-            .machines
-            .values()
-            .filter(|machine| machine.spec.agent == beat.agent)
-            .all(runs)
+    expected && lab.machines_of_agent(&beat.agent).all(runs)
 }
 
 fn lease_is_routine(lab: &Lab, name: &str, now_ms: u64) -> bool {
@@ -69,8 +66,15 @@ fn lease_is_routine(lab: &Lab, name: &str, now_ms: u64) -> bool {
             now_ms < at.saturating_add(silent_ms) && machine.seen.off_ms.is_none_or(|off| at > off)
         })
     };
-    lab.machines
-        .values()
-        .filter(|machine| machine.spec.node_name == name)
+    lab.machines_of_node(name)
         .all(|machine| matches!(machine.phase, Phase::Running) && was_live(machine))
+}
+
+/// Kubelets write their Nodes anew every few minutes, mostly as they were: what is left of one then says nothing.
+fn node_is_routine(lab: &Lab, seen: &NodeSeen) -> bool {
+    lab.machines_of_node(&seen.name)
+        .next()
+        .is_some_and(|machine| {
+            matches!(machine.phase, Phase::Running) && machine.seen.node.as_ref() == Some(seen)
+        })
 }

@@ -7,15 +7,16 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::actions::{Action, Event, Severity, Subject};
-use crate::ids::MachineId;
+use crate::ids::{GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
-use crate::machine::{Machine, Phase};
+use crate::machine::{Machine, Phase, Unknown};
 use crate::node;
-use crate::power::Power;
-use crate::record::{PowerRecord, PowerState};
+use crate::power::{self, Power};
+use crate::record::{BOOTS_KEPT, Outage, PowerRecord, PowerState, Witness};
 use crate::spec::Joins;
 use crate::upkeep;
 use crate::waking::Waking;
+use crate::why::Why;
 
 /// What was seen moves the phase, whatever is wished.
 pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
@@ -24,10 +25,11 @@ pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
         return;
     };
     match &machine.phase {
-        Phase::Unknown | Phase::Off | Phase::WakeFailed(_) => {
+        Phase::Unknown(_) | Phase::Off | Phase::WakeFailed(_) => {
             if power.on.is_some() && (power.joined || machine.spec.joins == Joins::Kubelet) {
                 appeared(machine, power, ctx);
-            } else if power.off_read && !matches!(machine.phase, Phase::Off) {
+            } else if power.off_read && matches!(machine.phase, Phase::Unknown(_)) {
+                // One that was woken in vain was off before: its failure is still to be told.
                 lost(lab, id, ctx);
             }
         }
@@ -35,12 +37,12 @@ pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
             let waking = waking.clone();
             if arrived && !waking.may_still_be_proven(machine, power, ctx) {
                 woken(lab, id, power, &waking, ctx);
-            } else if power.on.is_some() && machine.why != "Booting" {
+            } else if power.on.is_some() && machine.why != Why::Booting {
                 machine.explain(
-                    "Booting",
+                    Why::Booting,
                     format!(
                         "It has power ({}) and has not joined yet",
-                        power.on.unwrap_or("seen")
+                        power.on.map_or("seen", Witness::in_words)
                     ),
                 );
             }
@@ -56,11 +58,14 @@ pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
     }
 }
 
-fn set_power(machine: &mut Machine, state: PowerState, inferred: bool, ctx: &Ctx<'_>) {
-    if machine.record.power.state != state || machine.record.power.inferred != inferred {
+/// Who established a state first is what stays: others may see the same later.
+fn set_power(machine: &mut Machine, state: PowerState, witness: Option<Witness>, ctx: &Ctx<'_>) {
+    let before = &machine.record.power;
+    let seen_since = before.inferred() && witness != before.witness;
+    if before.state != state || seen_since {
         machine.record.power = PowerRecord {
             state,
-            inferred,
+            witness,
             since_ms: ctx.now.wall_ms,
         };
         machine.touch();
@@ -71,13 +76,15 @@ fn set_power(machine: &mut Machine, state: PowerState, inferred: bool, ctx: &Ctx
 pub(crate) fn appeared(machine: &mut Machine, power: &Power, ctx: &mut Ctx<'_>) {
     machine.record.boot_id.clone_from(&power.boot_id);
     machine.record.quarantine = None;
-    machine.lost = false;
-    machine.hold_ms = None;
-    set_power(machine, PowerState::Running, false, ctx);
+    machine.record.outage = None;
+    set_power(machine, PowerState::Running, power.on, ctx);
     machine.touch();
-    let message = format!("Seen running ({})", power.on.unwrap_or("seen"));
+    let message = format!(
+        "Seen running ({})",
+        power.on.map_or("seen", Witness::in_words)
+    );
     machine.event(Severity::Normal, "SeenRunning", message.clone(), ctx);
-    machine.enter(Phase::Running, "SeenRunning", message, ctx);
+    machine.enter(Phase::Running, Why::SeenRunning, message, ctx);
 }
 
 /// It came because we woke it, if its boot is younger than our first wake.
@@ -86,21 +93,26 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
         return;
     };
     let trace = waking.trace();
-    if waking.effect_possible() && trace.explains(machine, power) == Some(true) {
+    let proven = waking.effect_possible() && trace.explains(machine, power) == Some(true);
+    if proven {
         machine.record.proven_at_ms = Some(ctx.now.wall_ms);
     }
     machine.record.boot_id.clone_from(&power.boot_id);
     machine.record.quarantine = None;
-    machine.lost = false;
-    machine.hold_ms = None;
+    machine.record.outage = None;
     machine.record.provider_id = Some(machine.provider_id(ctx.policy.provider_scheme));
-    set_power(machine, PowerState::Running, false, ctx);
+    set_power(machine, PowerState::Running, power.on, ctx);
     upkeep::settle(machine, ctx);
     machine.end();
     let took_s = ctx.now.boot_ms.saturating_sub(trace.first_ms) / 1000;
+    if proven {
+        let boots = &mut machine.record.boots_s;
+        boots.push(u32::try_from(took_s).unwrap_or(u32::MAX));
+        boots.drain(..boots.len().saturating_sub(BOOTS_KEPT));
+    }
     let message = format!("Running {took_s} s after the first wake");
     machine.event(Severity::Normal, "Woken", message.clone(), ctx);
-    machine.enter(Phase::Running, "Running", message, ctx);
+    machine.enter(Phase::Running, Why::Running, message, ctx);
     machine.touch();
 }
 
@@ -110,7 +122,12 @@ fn lost(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
         return;
     };
     let first_sight = machine.never_seen();
-    become_off(machine, false, "Off", ctx);
+    let before = machine.record.outage;
+    become_off(machine, Witness::Bmc, ctx);
+    if let Some(Outage::PowerCut { .. }) = before {
+        machine.record.outage = before;
+        return;
+    }
     let Some(group) = lab.groups.get(&machine.spec.group) else {
         return;
     };
@@ -118,20 +135,15 @@ fn lost(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
         return;
     }
     if let Some(until_ms) = group.frozen_until_ms {
-        machine.hold_ms = Some(until_ms);
+        machine.record.outage = Some(power_cut(until_ms, ctx));
         return;
     }
-    machine.lost = true;
+    machine.record.outage = Some(Outage::SwitchedOff);
     let message = String::from("Off without our order: no longer counted");
     machine.event(Severity::Warning, "LostPower", message, ctx);
 }
 
-pub(crate) fn become_off(
-    machine: &mut Machine,
-    inferred: bool,
-    why: &'static str,
-    ctx: &mut Ctx<'_>,
-) {
+pub(crate) fn become_off(machine: &mut Machine, witness: Witness, ctx: &mut Ctx<'_>) {
     if let Some(seen) = machine
         .seen
         .node
@@ -140,7 +152,8 @@ pub(crate) fn become_off(
     {
         machine.record.node_backup = Some(node::backup(seen, machine.seen.cordoned_by_person));
     }
-    set_power(machine, PowerState::Off, inferred, ctx);
+    set_power(machine, PowerState::Off, Some(witness), ctx);
+    machine.record.outage = None;
     machine.record.last_off_at_ms = Some(ctx.now.wall_ms);
     machine.seen.went_off(ctx.now.boot_ms);
     if machine
@@ -153,14 +166,14 @@ pub(crate) fn become_off(
     }
     machine.end();
     machine.touch();
-    let how = if inferred {
-        "silent for its hold time after it had said it goes down"
-    } else {
-        "read twice from its BMC"
+    let how = match witness {
+        Witness::Silence => "silent for its hold time after it had said it goes down",
+        Witness::Bmc => "read twice from its BMC",
+        Witness::Person | Witness::Agent | Witness::Kubelet => witness.in_words(),
     };
     let message = format!("Off: {how}");
     machine.event(Severity::Normal, "PoweredOff", message.clone(), ctx);
-    machine.enter(Phase::Off, why, message, ctx);
+    machine.enter(Phase::Off, Why::Off, message, ctx);
 }
 
 /// Silence is not off. Much silence at once is a fault of the network, or a power cut: nothing is decided then.
@@ -168,56 +181,93 @@ fn fell_silent(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
-    let Some(since) = lab.links.listening_since(machine.spec.joins) else {
+    let Some(listening_ms) = lab.links.listening_since(machine.spec.joins) else {
         return;
     };
-    if !ctx.due(since.saturating_add(ctx.policy.grace_ms)) {
+    if !ctx.due(listening_ms.saturating_add(ctx.policy.grace_ms)) {
         return;
     }
-    set_power(machine, PowerState::Unknown, false, ctx);
+    set_power(machine, PowerState::Unknown, None, ctx);
     machine.event(
         Severity::Warning,
         "Silent",
         String::from("No heartbeat and no kubelet; whether it runs is unknown"),
         ctx,
     );
+    let since_ms = power::silent_since(machine, &lab.agents, listening_ms);
     machine.enter(
-        Phase::Unknown,
-        "Silent",
+        Phase::Unknown(Unknown::Silent { since_ms }),
+        Why::Silent,
         String::from("Was running, is not heard any more"),
         ctx,
     );
-    let group_id = machine.spec.group.clone();
-    let members = || lab.machines.values().filter(|m| m.spec.group == group_id);
-    let silent = members().filter(|m| m.why == "Silent").count();
+    let group = machine.spec.group.clone();
+    suspect_power_cut(lab, &group, since_ms, ctx);
+}
+
+/// Machines that fell silent together, as many as still run or more: they may be starting by themselves already.
+fn suspect_power_cut(lab: &mut Lab, id: &GroupId, since_ms: u64, ctx: &mut Ctx<'_>) {
+    let members = || lab.machines.values().filter(|m| m.spec.group == *id);
     let running = members()
         .filter(|m| matches!(m.phase, Phase::Running))
         .count();
+    let window_ms = ctx.policy.silence_window_ms;
+    let fell_then = |machine: &Machine| match machine.phase {
+        Phase::Unknown(Unknown::Silent { since_ms: other }) => {
+            other.abs_diff(since_ms) <= window_ms
+        }
+        Phase::Unknown(Unknown::Unseen | Unknown::Retry)
+        | Phase::Off
+        | Phase::Waking(_)
+        | Phase::WakeFailed(_)
+        | Phase::Running
+        | Phase::Stopping(_) => false,
+    };
+    let silent = members().filter(|m| fell_then(m)).count();
     if silent < 2 || silent < running {
         return;
     }
     let until_ms = ctx.now.boot_ms.saturating_add(ctx.policy.power_cut_hold_ms);
-    for machine in lab
-        .machines
-        .values_mut()
-        .filter(|m| m.spec.group == group_id && m.why == "Silent")
-    {
-        machine.hold_ms = Some(until_ms);
+    let outage = power_cut(until_ms, ctx);
+    let machines = lab.machines.values_mut();
+    for machine in machines.filter(|m| m.spec.group == *id && fell_then(m)) {
+        machine.record.outage = Some(outage);
+        machine.touch();
     }
-    if let Some(group) = lab.groups.get_mut(&group_id) {
-        let news = group.frozen_until_ms.is_none();
-        group.frozen_until_ms = Some(until_ms);
-        if news {
-            let message = format!(
-                "{silent} machines fell silent at once: nothing is decided for {} s",
-                ctx.policy.power_cut_hold_ms / 1000
-            );
-            ctx.out.push(Action::Event(Event {
-                about: Subject::Group(group_id),
-                severity: Severity::Warning,
-                reason: "MassSilence",
-                message,
-            }));
+    if let Some(group) = lab.groups.get_mut(id)
+        && group.frozen_until_ms.replace(until_ms).is_none()
+    {
+        let message = format!(
+            "{silent} machines fell silent at once: nothing is decided for {} s",
+            ctx.policy.power_cut_hold_ms / 1000
+        );
+        ctx.out.push(Action::Event(Event {
+            about: Subject::Group(id.clone()),
+            severity: Severity::Warning,
+            reason: "MassSilence",
+            message,
+        }));
+    }
+}
+
+/// A power cut that is waited out until then, on the boot clock.
+fn power_cut(until_ms: u64, ctx: &Ctx<'_>) -> Outage {
+    let left_ms = until_ms.saturating_sub(ctx.now.boot_ms);
+    Outage::PowerCut {
+        until_ms: ctx.now.wall_ms.saturating_add_unsigned(left_ms),
+    }
+}
+
+/// A group is left alone while one of its machines may still start by itself after a power cut.
+pub(crate) fn freeze(lab: &mut Lab, ctx: &mut Ctx<'_>) {
+    for group in lab.groups.values_mut() {
+        group.frozen_until_ms = None;
+    }
+    for machine in lab.machines.values() {
+        if let Some(until_ms) = machine.may_start_until(ctx)
+            && let Some(group) = lab.groups.get_mut(&machine.spec.group)
+        {
+            group.frozen_until_ms = group.frozen_until_ms.max(Some(until_ms));
         }
     }
 }

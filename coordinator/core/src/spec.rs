@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::concerns::Concerns;
 use crate::facts::Taint;
 use crate::ids::{AgentId, GroupId, MachineId};
 
@@ -114,6 +115,8 @@ pub struct MachineSpec {
     pub timeouts: Timeouts,
     /// What is wrong with its declaration (duplicate MAC, unknown group…); such a machine is left alone.
     pub fault: Option<String>,
+    /// What else people should mend in it; the machine is managed all the same.
+    pub concerns: Concerns,
 }
 
 /// How far the coordinator may go with a machine.

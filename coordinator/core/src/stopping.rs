@@ -21,9 +21,11 @@ use crate::lab::{Ctx, Links};
 use crate::machine::{Machine, Phase};
 use crate::node;
 use crate::power::{self, Power};
-use crate::record::{OperationKind, PowerState};
-use crate::spec::{ForceOff, Joins};
+use crate::record::{OperationKind, PowerState, Witness};
+use crate::seen::BmcReading;
+use crate::spec::{ForceOff, Joins, StopMethod};
 use crate::waking::Trace;
+use crate::why::Why;
 
 /// A stop under way.
 #[derive(Clone, Debug)]
@@ -31,7 +33,7 @@ pub(crate) struct Stopping {
     /// The record version that must be stored before anything is sent.
     pub(crate) gate: u64,
     pub(crate) step: Step,
-    /// When the stop began; the stop timeout runs from here.
+    /// When the stop began, or its first order was sent; the stop timeout runs from here.
     pub(crate) started_ms: u64,
     /// Orders sent.
     tries: u32,
@@ -42,6 +44,13 @@ pub(crate) struct Stopping {
     /// An order may have reached the machine and was not refused: it cannot be called back.
     pub(crate) order_left: bool,
     told_late: bool,
+}
+
+impl Stopping {
+    /// It is to be stopped when it appears, and has not appeared.
+    pub(crate) fn awaits_boot(&self) -> bool {
+        matches!(self.step, Step::Appearing { .. })
+    }
 }
 
 /// What a stop needs to know of the rest of the lab.
@@ -66,8 +75,8 @@ pub(crate) enum Step {
     Fencing { asked_ms: Option<u64> },
     /// Its pods are being listed.
     Listing { asked_ms: Option<u64> },
-    /// Pods, or its own refusal, hold it up; looked at again then.
-    Held { again_ms: u64 },
+    /// Pods, or its own refusal, stand in the way; looked at again then.
+    Waiting { again_ms: u64 },
     /// An order was sent and is not accepted yet.
     Ordered { sent_ms: u64 },
     /// It goes down; from when silence counts.
@@ -128,7 +137,7 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
     enter(machine, 0, step, &operation.by, ctx);
     if let Phase::Stopping(stopping) = &mut machine.phase {
         // Whether it had been sent by then is not known; an order that waits for a boot had not.
-        stopping.order_left = !matches!(stopping.step, Step::Appearing { .. });
+        stopping.order_left = !stopping.awaits_boot();
     }
 }
 
@@ -145,7 +154,7 @@ fn enter(machine: &mut Machine, gate: u64, step: Step, by: &str, ctx: &mut Ctx<'
     };
     let message = format!("Ordered off by {by}");
     machine.event(Severity::Normal, "Stopping", message.clone(), ctx);
-    machine.enter(Phase::Stopping(stopping), "StopOrdered", message, ctx);
+    machine.enter(Phase::Stopping(stopping), Why::StopOrdered, message, ctx);
 }
 
 /// What became of a stop in this pass.
@@ -154,7 +163,7 @@ pub(crate) enum Outcome {
     /// It goes on.
     Pending,
     /// Confirmed off.
-    Off { inferred: bool },
+    Off { by: Witness },
     /// It went down and is up again under another boot.
     CameBack,
     /// It was to be stopped when it appears, and was on all along, or must not be stopped.
@@ -181,7 +190,7 @@ pub(crate) fn drive(
     if machine.is_recorded(stopping.gate) {
         advance(machine, &mut stopping, agents, power, ctx);
     }
-    escalate(machine, &mut stopping, agents, ctx);
+    escalate(machine, &mut stopping, agents, power, ctx);
     machine.phase = Phase::Stopping(stopping);
     Outcome::Pending
 }
@@ -200,7 +209,7 @@ fn verdict(
         return appearing(machine, (*until_ms, trace), around, power, ctx);
     }
     if power.off_read {
-        return Outcome::Off { inferred: false };
+        return Outcome::Off { by: Witness::Bmc };
     }
     let operation = machine.record.operation.as_ref();
     let meant = operation.and_then(|op| op.boot_id.as_ref());
@@ -212,12 +221,14 @@ fn verdict(
             && power::silent_for_hold(machine, agents, around.links, from_ms, ctx)
     };
     match stopping.step {
-        Step::GoingDown { from_ms } if silent(from_ms, ctx) => Outcome::Off { inferred: true },
+        Step::GoingDown { from_ms } if silent(from_ms, ctx) => Outcome::Off {
+            by: Witness::Silence,
+        },
         Step::GoingDown { .. }
         | Step::Appearing { .. }
         | Step::Fencing { .. }
         | Step::Listing { .. }
-        | Step::Held { .. }
+        | Step::Waiting { .. }
         | Step::Ordered { .. } => Outcome::Pending,
     }
 }
@@ -240,12 +251,10 @@ fn appearing(
     }
     let shows_ms = trace.last_ms.saturating_add(WAKE_SHOWS_MS.min(boot_ms));
     if power.off_read
-        && machine
-            .seen
-            .bmc_off_since_ms
-            .is_some_and(|at| at >= shows_ms)
+        && let Some(BmcReading::Off { first_ms, .. }) = machine.seen.bmc
+        && first_ms >= shows_ms
     {
-        return Outcome::Off { inferred: false };
+        return Outcome::Off { by: Witness::Bmc };
     }
     // Only who has listened all the time can say that it did not come.
     let listened = around.links.listening_since(machine.spec.joins);
@@ -271,9 +280,11 @@ fn advance(
         .and_then(|op| op.boot_id.as_ref());
     let not_sent = matches!(
         stopping.step,
-        Step::Fencing { .. } | Step::Listing { .. } | Step::Held { .. }
+        Step::Fencing { .. } | Step::Listing { .. } | Step::Waiting { .. }
     ) && !stopping.order_left;
-    if not_sent && power.boot_id.is_some() && decided_for != power.boot_id.as_ref() {
+    // Its power alone was seen when it was ordered off: an agent that shows up now gets no order for whatever boot.
+    let unbound = decided_for.is_none() && !matches!(stopping.step, Step::Appearing { .. });
+    if (not_sent || unbound) && power.boot_id.is_some() && decided_for != power.boot_id.as_ref() {
         return adopt_boot(machine, stopping, power);
     }
     match stopping.step.clone() {
@@ -290,14 +301,18 @@ fn advance(
                 stopping.step = Step::Listing { asked_ms: None };
             }
         }
-        Step::Held { again_ms } => {
+        Step::Waiting { again_ms } => {
             if ctx.due(again_ms) {
                 stopping.step = Step::Fencing { asked_ms: None };
                 fence(machine, stopping, ctx);
             }
         }
         Step::Ordered { sent_ms } => {
-            if ctx.due(sent_ms.saturating_add(ctx.policy.accept_ms)) {
+            let unanswered = ctx.due(sent_ms.saturating_add(ctx.policy.accept_ms));
+            if unanswered && is_unfenced(machine) {
+                stopping.step = Step::Fencing { asked_ms: None };
+                fence(machine, stopping, ctx);
+            } else if unanswered {
                 resend(machine, stopping, agents, ctx);
             }
         }
@@ -334,7 +349,7 @@ fn fence(machine: &mut Machine, stopping: &mut Stopping, ctx: &mut Ctx<'_>) {
             Step::Fencing { asked_ms } => asked_ms,
             Step::Appearing { .. }
             | Step::Listing { .. }
-            | Step::Held { .. }
+            | Step::Waiting { .. }
             | Step::Ordered { .. }
             | Step::GoingDown { .. } => None,
         };
@@ -346,6 +361,7 @@ fn fence(machine: &mut Machine, stopping: &mut Stopping, ctx: &mut Ctx<'_>) {
             ctx.out.push(Action::Fence {
                 machine: machine.id().clone(),
                 node: seen.name,
+                cordon: machine.seen.cordon(),
             });
         }
         return;
@@ -400,6 +416,7 @@ fn escalate(
     machine: &mut Machine,
     stopping: &mut Stopping,
     agents: &mut Agents,
+    power: &Power,
     ctx: &mut Ctx<'_>,
 ) {
     // Only an order that passed the pod list and was not refused may be pressed home.
@@ -420,29 +437,53 @@ fn escalate(
             machine.spec.timeouts.stop_ms / 1000
         );
         machine.event(Severity::Warning, "StopTimedOut", message.clone(), ctx);
-        machine.explain("StopTimedOut", message);
+        machine.explain(Why::StopTimedOut, message);
         machine.touch();
     }
-    let cut = machine.spec.force_off == ForceOff::AfterTimeout;
+    // A Node that has shown up since the order may have taken pods.
+    let cut = machine.spec.force_off == ForceOff::AfterTimeout && !is_unfenced(machine);
     if cut && order_bmc(machine, stopping, agents, ctx, Verb::RedfishForceOff) {
         stopping.started_ms = ctx.now.boot_ms;
+    } else if is_unfenced(machine) || power.on.is_some() && !said_so_itself(machine) {
+        ask_again(machine, stopping, ctx);
     }
 }
 
-/// Why a stop waits, and for how long.
-struct Hold {
-    for_ms: u64,
-    why: &'static str,
+/// Its Node is there, and nothing keeps pods off it.
+fn is_unfenced(machine: &Machine) -> bool {
+    let node = machine.seen.node.as_ref();
+    machine.spec.joins == Joins::Kubelet && node.is_some_and(|node| !node::is_fenced(node))
+}
+
+fn said_so_itself(machine: &Machine) -> bool {
+    let operation = machine.record.operation.as_ref();
+    operation.is_some_and(|op| op.going_down)
+}
+
+/// A BMC has passed the order on, and the system has not heeded it: it may not have been up yet.
+fn ask_again(machine: &Machine, stopping: &mut Stopping, ctx: &mut Ctx<'_>) {
+    let methods = &machine.spec.stop;
+    let turn = usize::try_from(stopping.failures).unwrap_or(0);
+    let by_bmc = turn
+        .checked_rem(methods.len())
+        .and_then(|turn| methods.get(turn))
+        .is_some_and(|method| *method == StopMethod::Redfish);
+    stopping.failures += u32::from(by_bmc);
+    stopping.tries = 0;
+    stopping.step = Step::Fencing { asked_ms: None };
+    ctx.at(ctx.now.boot_ms);
+}
+
+/// What stands in the way of a stop, and when to look again.
+struct Obstacle {
+    again_in_ms: u64,
+    why: Why,
     message: String,
 }
 
-fn hold(machine: &mut Machine, stopping: &mut Stopping, held: Hold, ctx: &mut Ctx<'_>) {
-    let again_ms = ctx.now.boot_ms.saturating_add(held.for_ms);
+fn wait_out(machine: &mut Machine, stopping: &mut Stopping, obstacle: Obstacle, ctx: &mut Ctx<'_>) {
+    let again_ms = ctx.now.boot_ms.saturating_add(obstacle.again_in_ms);
     ctx.at(again_ms);
-    stopping.step = Step::Held { again_ms };
-    if machine.why != held.why {
-        machine.event(Severity::Warning, held.why, held.message.clone(), ctx);
-        machine.touch();
-    }
-    machine.explain(held.why, held.message);
+    stopping.step = Step::Waiting { again_ms };
+    machine.complain(obstacle.why, obstacle.message, ctx);
 }

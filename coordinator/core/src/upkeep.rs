@@ -5,15 +5,16 @@
 
 use alloc::string::String;
 
-use crate::actions::{Action, Severity, Verb};
+use crate::actions::{Action, Verb};
 use crate::facts::NodeSeen;
 use crate::ids::MachineId;
 use crate::lab::{Ctx, Lab};
-use crate::machine::{Executor, Machine, Phase};
+use crate::machine::{Executor, Machine, Phase, Presence};
 use crate::node::{self, Wanted};
-use crate::power::Power;
-use crate::removal;
+use crate::permission::{self, Protection};
+use crate::power::{self, Power};
 use crate::spec::{Joins, NodeObjectPolicy, PowerPolicy};
+use crate::why::Why;
 
 /// A change of a Node that nobody has answered is planned anew after this.
 const NODE_ANSWER_MS: u64 = 15_000;
@@ -38,7 +39,7 @@ pub(crate) fn run(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
         Phase::Running => restore(lab, id, power, ctx),
         // A Node that was kept must look suspended until its kubelet is back.
         Phase::Waking(_) if power.kubelet => restore(lab, id, power, ctx),
-        Phase::Unknown | Phase::Waking(_) | Phase::WakeFailed(_) | Phase::Stopping(_) => {}
+        Phase::Unknown(_) | Phase::Waking(_) | Phase::WakeFailed(_) | Phase::Stopping(_) => {}
     }
 }
 
@@ -69,8 +70,9 @@ fn plan(lab: &Lab, machine: &Machine) -> Option<crate::actions::NodePatch> {
         labels: &group.spec.declared.labels,
         backup,
         cordoned,
-        returning: backup.is_some() || matches!(machine.phase, Phase::Waking(_)),
-        protected: removal::protected(lab, machine),
+        // A mark that shows up after its backup was done with is as stale as one of before.
+        returning: backup.is_some() || seen.suspended || matches!(machine.phase, Phase::Waking(_)),
+        protected: permission::protected(lab, machine).map(Protection::reason),
     };
     node::change(seen, &wanted)
 }
@@ -147,14 +149,10 @@ fn adopt_provider_id(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     }
     let promised = machine.spec.provider_id.is_some() || machine.record.provider_id.is_some();
     if promised || matches!(machine.phase, Phase::Waking(_)) {
-        if machine.why != "ForeignProviderID" {
-            let message = alloc::format!(
-                "Its Node has provider id {brought}, {expected} was promised; delete the Node or declare providerID"
-            );
-            machine.event(Severity::Warning, "ForeignProviderID", message.clone(), ctx);
-            machine.explain("ForeignProviderID", message);
-            machine.touch();
-        }
+        let message = alloc::format!(
+            "Its Node has provider id {brought}, {expected} was promised; delete the Node or declare providerID"
+        );
+        machine.complain(Why::ForeignProviderId, message, ctx);
         return;
     }
     machine.record.provider_id = Some(brought);
@@ -225,20 +223,11 @@ fn read_bmc(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
     let Some(redfish) = machine.spec.redfish.clone() else {
         return;
     };
-    let often = match machine.phase {
-        Phase::Waking(_) | Phase::Stopping(_) => true,
-        Phase::Unknown | Phase::Off | Phase::WakeFailed(_) | Phase::Running => false,
-    };
-    let heard = matches!(power.on, Some("agent heartbeat" | "kubelet"));
+    let heard = power.presence() != Presence::Silent;
     if heard && !matches!(machine.phase, Phase::Stopping(_)) {
         return;
     }
-    // Idle machines are read a sixth as often: BMCs are slow and some break under steady polling.
-    let period_ms = if often {
-        ctx.policy.bmc_poll_ms
-    } else {
-        ctx.policy.bmc_poll_ms.saturating_mul(6)
-    };
+    let period_ms = power::bmc_period_ms(machine, ctx.policy);
     if !machine
         .seen
         .bmc_asked_ms

@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::concerns::Concerns;
 use crate::facts::Taint;
 use crate::ids::{AgentId, GroupId, MachineId};
 use crate::record::PowerRecord;
@@ -68,6 +69,8 @@ pub struct GroupView {
     pub debug: String,
     /// True while nothing is decided because many machines fell silent at once.
     pub frozen: bool,
+    /// What people should mend.
+    pub concerns: Concerns,
 }
 
 /// A listed instance.
@@ -112,6 +115,12 @@ pub struct Template {
     pub labels: BTreeMap<String, String>,
     /// Permanent taints.
     pub taints: Vec<Taint>,
+    /// Whether the group's declaration has a part in it.
+    pub declared: bool,
+    /// The machines whose Nodes taught it.
+    pub learned_from: Vec<MachineId>,
+    /// When the newest of them did, wall clock, milliseconds.
+    pub learned_at_ms: Option<i64>,
 }
 
 /// A machine.
@@ -143,14 +152,22 @@ pub struct MachineView {
     pub provider_id: String,
     /// When we last woke it ourselves, wall clock, milliseconds.
     pub proven_at_ms: Option<i64>,
+    /// When the operation under way is given up or pressed home, wall clock, milliseconds.
+    pub deadline_ms: Option<i64>,
     /// Left out until then, wall clock, milliseconds.
     pub quarantined_until_ms: Option<i64>,
+    /// While it is left out: its group's bound with it and without, where that makes a difference.
+    pub max_sizes: Option<(u32, u32)>,
+    /// While it is left out: who is being woken meanwhile.
+    pub instead: Vec<MachineId>,
     /// Whether its NIC is armed; `None` where nobody could tell.
     pub wake_armed: Option<bool>,
     /// Whether it does what is wanted and its declaration is sound.
     pub ready: bool,
     /// What is wrong with its declaration.
     pub fault: Option<String>,
+    /// What else people should mend.
+    pub concerns: Concerns,
 }
 
 /// What is wished for a machine.

@@ -9,13 +9,20 @@ use alloc::vec::Vec;
 
 use crate::actions::{Severity, Verb};
 use crate::agents::Agents;
+use crate::concerns;
 use crate::facts::{Report, ReportState};
 use crate::ids::{AgentId, CommandId};
 use crate::lab::Ctx;
 use crate::machine::{Executor, Machine, Phase};
 use crate::power::{self, Power};
-use crate::record::{OperationKind, PowerState, Quarantine};
+use crate::record::{OperationKind, Outage, PowerState, Quarantine, Witness};
+use crate::seen::BmcReading;
 use crate::spec::WakeMethod;
+use crate::telling;
+use crate::why::Why;
+
+/// A BMC that accepted On and says Off for longer than this has not obeyed.
+const BMC_SHOWS_MS: u64 = 60_000;
 
 /// A wake under way.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +41,10 @@ pub(crate) struct Waking {
     resumed: bool,
     /// When it was ordered, also before a restart: a younger boot is our doing.
     ordered_ms: u64,
-    /// Started at; the boot timeout runs from the first command, or from here while none could be sent.
+    /// Started at.
     pub(crate) started_ms: u64,
+    /// Its turn to be woken came then; the boot timeout runs from here while no command could be sent.
+    turn_ms: Option<u64>,
     /// The latest command.
     pub(crate) last: Option<CommandId>,
     /// Commands that were refused or failed.
@@ -44,6 +53,13 @@ pub(crate) struct Waking {
     pub(crate) failed_with: Option<String>,
     /// There was no core Node when it was ordered: a kubelet that shows up has started since.
     node_absent: bool,
+    /// By which method the latest command went.
+    method: Option<WakeMethod>,
+    /// Ways by which wakes have left, each told once.
+    told_sent: Vec<(AgentId, WakeMethod)>,
+    /// Since when its BMC has said yes.
+    accepted_ms: Option<u64>,
+    told_ignored_ms: Option<u64>,
     told_unanswered: bool,
     told_no_relay: bool,
 }
@@ -85,17 +101,18 @@ impl Trace {
         let slack_ms = 2_000;
         let was_off = machine.record.power.state == PowerState::Off;
         let boot_id = machine.record.boot_id.as_ref();
-        let booted_after = power
-            .booted_ms
-            .is_some_and(|booted| booted.saturating_add(slack_ms) >= self.first_ms);
+        // Its agent knows when it booted; everything else only stands in for that.
+        if let Some(booted_ms) = power.booted_ms {
+            return Some(booted_ms.saturating_add(slack_ms) >= self.first_ms);
+        }
         let new_boot = was_off && power::rebooted(boot_id, power.boot_id.as_ref());
         let new_kubelet = self.node_absent && power.kubelet;
         // It was confirmed off before the wake, so power that its BMC sees now is our doing.
-        let bmc_only = was_off && power.on == Some("BMC");
-        if booted_after || new_boot || new_kubelet || bmc_only {
+        let bmc_only = was_off && power.on == Some(Witness::Bmc);
+        if new_boot || new_kubelet || bmc_only {
             return Some(true);
         }
-        (power.booted_ms.is_some() || power.kubelet).then_some(false)
+        power.kubelet.then_some(false)
     }
 }
 
@@ -133,17 +150,11 @@ impl Waking {
     }
 }
 
-/// Puts a machine into phase Waking; the first command goes out at `first_ms`.
-pub(crate) fn start(
-    machine: &mut Machine,
-    agents: &Agents,
-    by: &str,
-    first_ms: u64,
-    ctx: &mut Ctx<'_>,
-) {
+/// Puts a machine into phase Waking.
+pub(crate) fn start(machine: &mut Machine, agents: &Agents, by: &str, ctx: &mut Ctx<'_>) {
     let floor = agents.high_water(machine.id(), &machine.spec.agent);
     let gate = machine.begin(OperationKind::Wake, by.to_string(), floor, ctx);
-    enter(machine, gate, by, first_ms, ctx);
+    enter(machine, gate, by, ctx);
 }
 
 /// Goes on with a wake that was stored before a restart.
@@ -151,7 +162,7 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
     let Some(operation) = machine.record.operation.clone() else {
         return;
     };
-    enter(machine, 0, &operation.by, ctx.now.boot_ms, ctx);
+    enter(machine, 0, &operation.by, ctx);
     // What was sent before the restart may have had its effect since: a boot after that is our doing.
     let age_ms =
         u64::try_from(ctx.now.wall_ms.saturating_sub(operation.started_at_ms)).unwrap_or(0);
@@ -163,10 +174,10 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
     }
 }
 
-fn enter(machine: &mut Machine, gate: u64, by: &str, first_ms: u64, ctx: &mut Ctx<'_>) {
+fn enter(machine: &mut Machine, gate: u64, by: &str, ctx: &mut Ctx<'_>) {
     let waking = Waking {
         gate,
-        next_ms: first_ms,
+        next_ms: ctx.now.boot_ms,
         started_ms: ctx.now.boot_ms,
         ordered_ms: ctx.now.boot_ms,
         node_absent: machine.seen.node.is_none(),
@@ -174,28 +185,51 @@ fn enter(machine: &mut Machine, gate: u64, by: &str, first_ms: u64, ctx: &mut Ct
     };
     let message = format!("Being woken; asked by {by}");
     machine.event(Severity::Normal, "Waking", message.clone(), ctx);
-    machine.enter(Phase::Waking(waking), "WakeOrdered", message, ctx);
+    machine.enter(Phase::Waking(waking), Why::WakeOrdered, message, ctx);
 }
 
-/// Sends what is due and gives up at the boot timeout.
-pub(crate) fn drive(machine: &mut Machine, agents: &mut Agents, ctx: &mut Ctx<'_>) {
-    let Phase::Waking(mut waking) = machine.phase.clone() else {
-        return;
+/// Whether a machine may be sent wakes: those that this process has not sent one yet get their first one by one, also the
+/// ones that go on from before a restart. `last_ms` is when another machine got its first.
+pub(crate) fn takes_turn(machine: &mut Machine, last_ms: Option<u64>, ctx: &mut Ctx<'_>) -> bool {
+    let stagger_ms = match machine.record.outage {
+        Some(Outage::PowerCut { .. }) => ctx.policy.power_cut_stagger_ms,
+        Some(Outage::SwitchedOff) | None => ctx.policy.wake_stagger_ms,
     };
-    let from = waking.first_sent_ms.unwrap_or(waking.started_ms);
-    if ctx.due(from.saturating_add(machine.spec.timeouts.boot_ms)) {
-        return fail(machine, &waking, ctx);
+    let Phase::Waking(waking) = &mut machine.phase else {
+        return false;
+    };
+    if waking.first_sent_ms.is_some() {
+        return true;
+    }
+    let comes = last_ms.is_none_or(|at| ctx.due(at.saturating_add(stagger_ms)));
+    waking.turn_ms = comes.then(|| waking.turn_ms.unwrap_or(ctx.now.boot_ms));
+    comes
+}
+
+/// Sends what is due and gives up at the boot timeout. Returns when the first wake was sent, if it was.
+pub(crate) fn drive(machine: &mut Machine, agents: &mut Agents, ctx: &mut Ctx<'_>) -> Option<u64> {
+    let Phase::Waking(mut waking) = machine.phase.clone() else {
+        return None;
+    };
+    let from = waking.first_sent_ms.or(waking.turn_ms);
+    let late = from.is_some_and(|at| ctx.due(at.saturating_add(machine.spec.timeouts.boot_ms)));
+    if late {
+        fail(machine, &waking, ctx);
+        return waking.first_sent_ms;
     }
     if machine.is_recorded(waking.gate) && ctx.due(waking.next_ms) {
         send(machine, &mut waking, agents, ctx);
     }
-    tell_unanswered(machine, &mut waking, ctx);
+    tell_unanswered(machine, &mut waking, agents, ctx);
+    mind_bmc(machine, &mut waking, ctx);
+    let first_ms = waking.first_sent_ms;
     machine.phase = Phase::Waking(waking);
+    first_ms
 }
 
 fn send(machine: &mut Machine, waking: &mut Waking, agents: &mut Agents, ctx: &mut Ctx<'_>) {
-    let Some((agent, verb)) = next_step(machine, waking, agents, ctx) else {
-        return no_relay(machine, waking, ctx);
+    let Some((agent, method, verb)) = next_step(machine, waking, agents, ctx) else {
+        return no_relay(machine, waking, agents, ctx);
     };
     // Without a fresh challenge the ping's answer brings us back here.
     let Some(challenge) = agents.challenge(&agent, ctx) else {
@@ -207,12 +241,12 @@ fn send(machine: &mut Machine, waking: &mut Waking, agents: &mut Agents, ctx: &m
     waking.last_sent_ms = Some(now_ms);
     // What was read before the wake says nothing about what comes of it.
     machine.seen.bmc = None;
-    machine.seen.bmc_off_since_ms = None;
     waking.next_ms = now_ms.saturating_add(ctx.policy.wake_repeat_ms);
     ctx.at(waking.next_ms);
-    let what = describe(&verb);
+    let what = telling::ordered(&verb);
+    waking.method = Some(method);
     machine.explain(
-        "WakeSent",
+        Why::WakeSent,
         format!(
             "{what} ordered from relay {agent}, attempt {}",
             waking.sends
@@ -227,7 +261,7 @@ fn next_step(
     waking: &Waking,
     agents: &Agents,
     ctx: &mut Ctx<'_>,
-) -> Option<(AgentId, Verb)> {
+) -> Option<(AgentId, WakeMethod, Verb)> {
     let methods = &machine.spec.wake;
     let turn = usize::try_from(waking.failures).unwrap_or(0);
     let per_relay = ctx.policy.wakes_per_relay.max(1);
@@ -237,7 +271,7 @@ fn next_step(
         let relay = usize::try_from(waking.sends / per_relay)
             .unwrap_or(0)
             .checked_rem(relays.len())?;
-        Some((relays.get(relay)?.clone(), verb))
+        Some((relays.get(relay)?.clone(), method, verb))
     })
 }
 
@@ -264,36 +298,25 @@ fn candidates(
     Some((relays, verb))
 }
 
-fn describe(verb: &Verb) -> String {
-    match verb {
-        Verb::Wake(target) => format!("Magic packets for {}", target.mac),
-        Verb::RedfishOn(redfish) => format!("Redfish On at {}", redfish.address),
-        Verb::PowerOff
-        | Verb::RedfishStop(_)
-        | Verb::RedfishForceOff(_)
-        | Verb::RedfishStatus(_) => String::from("A stop"),
+fn no_relay(machine: &mut Machine, waking: &mut Waking, agents: &Agents, ctx: &mut Ctx<'_>) {
+    let on_lan = machine.spec.wake.contains(&WakeMethod::WakeOnLan);
+    let missing = (!on_lan)
+        .then(|| concerns::missing_credentials(machine, &agents.relays_now(ctx)))
+        .flatten();
+    if let Some(message) = missing {
+        // Told by its own Event, as a concern.
+        return machine.explain(Why::MissingCredentials, message);
     }
-}
-
-fn no_relay(machine: &mut Machine, waking: &mut Waking, ctx: &mut Ctx<'_>) {
-    let segment = machine
-        .spec
-        .wake_on_lan
-        .as_ref()
-        .map_or("of its BMC", |w| w.segment.as_str());
-    let message = format!(
-        "Cannot wake {}: no awake relay on segment {segment}",
-        machine.id()
-    );
+    let message = telling::no_relay(machine, agents, ctx);
     if !waking.told_no_relay {
         waking.told_no_relay = true;
         machine.event(Severity::Warning, "NoRelay", message.clone(), ctx);
         machine.touch();
     }
-    machine.explain("NoRelay", message);
+    machine.explain(Why::NoRelay, message);
 }
 
-fn tell_unanswered(machine: &mut Machine, waking: &mut Waking, ctx: &mut Ctx<'_>) {
+fn tell_unanswered(machine: &mut Machine, waking: &mut Waking, agents: &Agents, ctx: &mut Ctx<'_>) {
     let Some(first) = waking.first_sent_ms else {
         return;
     };
@@ -301,34 +324,57 @@ fn tell_unanswered(machine: &mut Machine, waking: &mut Waking, ctx: &mut Ctx<'_>
         return;
     }
     waking.told_unanswered = true;
-    let message = format!(
-        "{} s after the first of {} wakes: no heartbeat, no kubelet from {}; wakes continue each {} s",
-        ctx.policy.unanswered_ms / 1000,
-        waking.sends,
-        machine.id(),
-        ctx.policy.wake_repeat_ms / 1000,
-    );
+    let mut relays = Vec::new();
+    for method in &machine.spec.wake {
+        let found = candidates(machine, *method, agents, ctx).map(|(relays, _)| relays);
+        relays.extend(found.into_iter().flatten());
+    }
+    relays.sort();
+    relays.dedup();
+    let give_up_ms = first.saturating_add(machine.spec.timeouts.boot_ms);
+    let message = telling::unanswered(machine, (waking.sends, &relays), give_up_ms, ctx);
     machine.event(Severity::Warning, "WakeUnanswered", message.clone(), ctx);
-    machine.explain("WakeUnanswered", message);
+    machine.explain(Why::WakeUnanswered, message);
     machine.touch();
+}
+
+/// A BMC that says yes and does nothing is asked once more; then the next method has its turn.
+fn mind_bmc(machine: &mut Machine, waking: &mut Waking, ctx: &mut Ctx<'_>) {
+    let (
+        Some(accepted_ms),
+        Some(BmcReading::Off {
+            last_ms: read_ms, ..
+        }),
+    ) = (waking.accepted_ms, machine.seen.bmc)
+    else {
+        return;
+    };
+    let Some(told_ms) = waking.told_ignored_ms else {
+        if read_ms >= accepted_ms.saturating_add(BMC_SHOWS_MS) {
+            waking.told_ignored_ms = Some(ctx.now.boot_ms);
+            let message = telling::bmc_ignored(machine, BMC_SHOWS_MS, ctx);
+            machine.event(Severity::Warning, "BMCIgnoredWake", message.clone(), ctx);
+            machine.explain(Why::BmcIgnoredWake, message);
+            machine.touch();
+        }
+        return;
+    };
+    let once_more_ms = ctx.policy.wake_repeat_ms.saturating_mul(2);
+    if read_ms >= told_ms.saturating_add(once_more_ms) {
+        waking.failures += 1;
+        waking.accepted_ms = None;
+    }
 }
 
 /// Boot timeout: the machine is left out for a while, and the cluster-autoscaler is told.
 fn fail(machine: &mut Machine, waking: &Waking, ctx: &mut Ctx<'_>) {
-    let limit_s = machine.spec.timeouts.boot_ms / 1000;
-    let detail = waking
-        .failed_with
-        .as_ref()
-        .map_or_else(String::new, |why| format!("; last failure: {why}"));
     let (code, out_of_resources) = match (waking.sends, waking.failures) {
         (0, _) => ("NO_RELAY", true),
         (sends, failures) if failures >= sends => ("WAKE_REFUSED", true),
         (_, _) => ("BOOT_TIMEOUT", false),
     };
-    let message = format!(
-        "No sign of life in {limit_s} s after {} wakes{detail}",
-        waking.sends
-    );
+    let failure = waking.failed_with.as_ref();
+    let message = telling::boot_timeout(machine, waking.sends, failure, code);
     let failures = machine.record.quarantine.as_ref().map_or(0, |q| q.failures) + 1;
     let doubled = ctx
         .policy
@@ -350,7 +396,7 @@ fn fail(machine: &mut Machine, waking: &Waking, ctx: &mut Ctx<'_>) {
         out_of_resources,
         first_sent_ms: waking.first_sent_ms,
     };
-    machine.enter(Phase::WakeFailed(failed), "BootTimeout", message, ctx);
+    machine.enter(Phase::WakeFailed(failed), Why::BootTimeout, message, ctx);
 }
 
 /// Takes in a relay's report about the latest wake command.
@@ -363,7 +409,7 @@ pub(crate) fn reported(machine: &mut Machine, report: &Report, ctx: &mut Ctx<'_>
     }
     match report.state {
         ReportState::Accepted | ReportState::Running => return,
-        ReportState::Done => machine.explain("WakeSent", done_message(&waking, report)),
+        ReportState::Done => sent(machine, &mut waking, report, ctx),
         ReportState::Failed
         | ReportState::Refused
         | ReportState::Aborted
@@ -376,7 +422,7 @@ pub(crate) fn reported(machine: &mut Machine, report: &Report, ctx: &mut Ctx<'_>
                 .min(ctx.now.boot_ms.saturating_add(ctx.policy.accept_ms));
             ctx.at(waking.next_ms);
             machine.explain(
-                "WakeRefused",
+                Why::WakeRefused,
                 format!("Relay {} could not wake it: {what}", report.agent),
             );
             waking.failed_with = Some(what);
@@ -385,13 +431,41 @@ pub(crate) fn reported(machine: &mut Machine, report: &Report, ctx: &mut Ctx<'_>
     machine.phase = Phase::Waking(waking);
 }
 
-fn done_message(waking: &Waking, report: &Report) -> String {
-    if report.message.is_empty() {
-        format!("Relay {} has sent wake {}", report.agent, waking.sends)
-    } else {
-        format!(
-            "{} (relay {}, wake {})",
-            report.message, report.agent, waking.sends
-        )
+/// The relay of the latest wake command does not listen: the next one need not wait for its turn.
+pub(crate) fn unheard(
+    machine: &mut Machine,
+    relay: &AgentId,
+    command: &CommandId,
+    ctx: &mut Ctx<'_>,
+) {
+    let Phase::Waking(mut waking) = machine.phase.clone() else {
+        return;
+    };
+    if waking.last.as_ref() != Some(command) {
+        return;
     }
+    waking.next_ms = ctx.now.boot_ms;
+    ctx.at(waking.next_ms);
+    machine.phase = Phase::Waking(waking);
+    machine.explain(
+        Why::RelayNotListening,
+        format!("Relay {relay} sends heartbeats, but the broker knows of nobody who listens for its commands"),
+    );
+}
+
+/// It has left. Each way is told once as an Event, every train as the reason why it is where it is.
+fn sent(machine: &mut Machine, waking: &mut Waking, report: &Report, ctx: &mut Ctx<'_>) {
+    let Some(method) = waking.method else {
+        return;
+    };
+    let message = telling::wake_sent(machine, method, waking.sends, report);
+    let way = (report.agent.clone(), method);
+    if !waking.told_sent.contains(&way) {
+        waking.told_sent.push(way);
+        machine.event(Severity::Normal, "WakeSent", message.clone(), ctx);
+    }
+    if method == WakeMethod::Redfish {
+        waking.accepted_ms.get_or_insert(ctx.now.boot_ms);
+    }
+    machine.explain(Why::WakeSent, message);
 }

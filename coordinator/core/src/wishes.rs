@@ -9,8 +9,9 @@ use crate::groups::Group;
 use crate::lab::Ctx;
 use crate::machine::{Machine, Phase, Wished};
 use crate::record::OverridePower;
-use crate::spec::PowerPolicy;
+use crate::spec::{Mode, PowerPolicy};
 use crate::view::Wish;
+use crate::why::Why;
 
 /// The wish that stands. `listed` is whether the machine is in its group's wanted set.
 pub(crate) fn wish(machine: &Machine, group: Option<&Group>, listed: bool) -> Wished {
@@ -36,15 +37,32 @@ pub(crate) fn wish(machine: &Machine, group: Option<&Group>, listed: bool) -> Wi
         Some(order) if !listed => return wished(Wish::Off, order.by.clone()),
         Some(_) | None => {}
     }
-    if listed {
-        let asked = group.and_then(|g| g.record.last_increase.as_ref());
-        let by = asked.map_or_else(
-            || String::from("group size"),
-            |increase| format!("cluster-autoscaler IncreaseSize({})", increase.delta),
-        );
-        return wished(Wish::Running, by);
+    let found_running = matches!(machine.phase, Phase::Running) && machine.why == Why::SeenRunning;
+    match group.filter(|_| listed) {
+        Some(group) => wished(Wish::Running, asked_by(machine, group, found_running)),
+        None if found_running => wished(Wish::None, String::from(FOUND_RUNNING)),
+        None => wished(Wish::None, String::new()),
     }
-    wished(Wish::None, String::new())
+}
+
+/// Nobody here has asked for it: a person pressed its button, or its firmware starts it when mains come back.
+const FOUND_RUNNING: &str = "nobody: found running";
+
+/// Who wants a listed machine. The last increase stands for the machines that it added, which are the last of the wish.
+fn asked_by(machine: &Machine, group: &Group, found_running: bool) -> String {
+    let wanted = &group.record.wanted;
+    let increase = group.record.last_increase.as_ref().filter(|increase| {
+        let added = usize::try_from(increase.delta).unwrap_or(0);
+        let newest = wanted.iter().rev().take(added);
+        newest.into_iter().any(|id| id == machine.id())
+    });
+    match (increase, group.spec.mode) {
+        (Some(increase), _) => format!("cluster-autoscaler IncreaseSize({})", increase.delta),
+        (None, Mode::Manual { .. }) => String::from("targetSize"),
+        (None, Mode::Autoscaler) if found_running => String::from(FOUND_RUNNING),
+        (None, Mode::Autoscaler) if group.spec.min_size > 0 => String::from("minSize"),
+        (None, Mode::Autoscaler) => String::from("an earlier wish for its group"),
+    }
 }
 
 /// Drops an override whose time is over, and sees that its end is noticed.
@@ -52,8 +70,7 @@ pub(crate) fn expire_override(machine: &mut Machine, ctx: &mut Ctx<'_>) {
     let Some(until_ms) = machine.record.override_.as_ref().and_then(|o| o.until_ms) else {
         return;
     };
-    let left_ms = u64::try_from(until_ms.saturating_sub(ctx.now.wall_ms)).unwrap_or(0);
-    if ctx.due(ctx.now.boot_ms.saturating_add(left_ms)) {
+    if ctx.due(ctx.now.boot_ms.saturating_add(ctx.until_wall(until_ms))) {
         machine.record.override_ = None;
         machine.touch();
     }

@@ -67,7 +67,7 @@ pub struct GroupSpec {
     /// What becomes of the core Node of a machine that is off: Delete it, or Retain it suspended (needs cluster-autoscaler 1.36).
     #[serde(default)]
     pub node_object_policy: NodeObjectPolicy,
-    /// What a machine of this group offers, over what was learned from its members.
+    /// What a machine of this group offers, where that was not learned from its members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<Template>,
     /// The autoscaler's own options, for this group only.

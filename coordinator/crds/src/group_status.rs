@@ -8,11 +8,13 @@
     reason = "KubeSchema derives a public copy of each struct inside a function"
 )]
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, Time};
+use crate::{Condition, Quantity, Time, bounds, group::Taint};
 
 /// Most machines one wish can list, and so the largest group.
 pub const MAX_MACHINES: u32 = 2000;
@@ -96,17 +98,29 @@ pub struct LastIncrease {
     pub at: Time,
 }
 
-/// Where the advertised template comes from.
+/// What is advertised, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AdvertisedTemplate {
     /// Digest of the advertised Node; it moves when the template does.
     #[schemars(length(max = 128))]
     pub digest: String,
-    /// Declared, Learned or Merged, with the name of the machine it was learned from.
+    /// Declared, Learned or Merged, with the names of the machines that it was learned from.
     #[schemars(length(max = 320))]
     pub source: String,
     /// When the newest learned part was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learned_at: Option<Time>,
+    /// What a machine that is woken next offers to pods at least, by resource.
+    #[serde(default)]
+    #[schemars(schema_with = "bounds::quantities")]
+    pub allocatable: BTreeMap<String, Quantity>,
+    /// Labels that its Node will have.
+    #[serde(default)]
+    #[schemars(schema_with = "bounds::labels")]
+    pub labels: BTreeMap<String, String>,
+    /// Taints that its Node may have.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub taints: Vec<Taint>,
 }

@@ -29,6 +29,7 @@ use crate::{NodeStatus, bounds, duration, rules};
     namespaced,
     status = "NodeStatus",
     derive = "PartialEq",
+    validation = rules::NAME,
     doc = "One machine: how it wakes, how it stops, and which group it belongs to.",
     printcolumn = r#"{"name": "Group", "type": "string", "jsonPath": ".spec.group", "description": "Its group"}"#,
     printcolumn = r#"{"name": "Wanted", "type": "string", "jsonPath": ".status.wanted", "description": "The wish in force"}"#,

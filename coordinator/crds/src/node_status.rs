@@ -16,7 +16,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, Quantity, Time, bounds, group::Taint, node::WakeMethod};
+use crate::{Condition, Quantity, Time, bounds, group::Taint};
 
 pub use orders::{Ask, AskVerb, Operation, OperationKind, OrderedOff, Override, Token};
 
@@ -67,6 +67,9 @@ pub struct NodeStatus {
     /// When power-off was last confirmed; the machine that is off longest wakes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_off_at: Option<Time>,
+    /// Set while the machine is off or silent without our order, if that changes what happens to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<Outage>,
     /// Set while the machine is left out because it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
@@ -132,7 +135,7 @@ pub struct ObservedPower {
     /// Since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
-    /// Who says so: bmc, agent, kubelet, plug, person or order.
+    /// Who established it: bmc, agent, kubelet, person, or inferred from our own order and the silence after it.
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub source: String,
@@ -157,13 +160,30 @@ pub struct WakeRecord {
     /// When we last woke it ourselves; without it the autoscaler may not stop it (see requireProof).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_at: Option<Time>,
-    /// The method that woke it then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<WakeMethod>,
     /// Seconds that its last boots took, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5))]
     pub boot_seconds: Vec<u32>,
+}
+
+/// What became of a machine without our order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Outage {
+    /// Which.
+    pub kind: OutageKind,
+    /// PowerCut only: not woken before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+/// Kinds of outages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OutageKind {
+    /// It fell silent together with many of its group.
+    PowerCut,
+    /// It alone went off; it is taken out of the wish.
+    SwitchedOff,
 }
 
 /// A pause after a failure.
@@ -230,39 +250,12 @@ pub struct NodeBackup {
     pub unschedulable: bool,
 }
 
-/// What the agent of a machine told about itself.
+/// What is known of the agent of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentRecord {
-    /// Ed25519 key that its results are signed with, pinned at first sight by a person.
+    /// Ed25519 key that its results are signed with, pinned when it is seen first and never replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub public_key: Option<String>,
-    /// When it was last heard, written rarely.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_seen: Option<Time>,
-    /// Its version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub version: Option<String>,
-    /// Its network cards.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub interfaces: Vec<Interface>,
-}
-
-/// A network card as its agent reports it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Interface {
-    /// Name, for example enp3s0.
-    #[schemars(length(max = 64))]
-    pub name: String,
-    /// Hardware address.
-    #[schemars(length(max = 17))]
-    pub mac: String,
-    /// Wake-on flags that are armed, for example g; empty if none.
-    #[serde(default)]
-    #[schemars(length(max = 16))]
-    pub wake_flags: String,
 }

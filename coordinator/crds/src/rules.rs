@@ -93,6 +93,11 @@ pub(crate) const ONE_DAY: Law = law(
 
 // Node
 
+// The longest name that a command can be addressed to: `AgentId` of proto-mqtt.
+pub(crate) const NAME: Law = law(
+    "!has(self.metadata.name) || self.metadata.name.size() <= 63",
+    "metadata.name must be at most 63 characters, because commands name the machine by it; a longer name of its core Node belongs into nodeName",
+);
 pub(crate) const NEEDS_A_WAY_TO_WAKE: Law = law(
     "has(self.wakeOnLAN) || has(self.redfish) || self.power in ['AlwaysOn', 'Unmanaged']",
     "wakeOnLAN or redfish is needed to wake this machine again: add wakeOnLAN.mac, or redfish.address with redfish.credentials, \

@@ -334,11 +334,6 @@ fn agent_of(node: &Node) -> Option<Agent> {
     let agent = node.status.as_ref()?.agent.as_ref()?;
     Some(Agent {
         name: node.spec.agent.clone().unwrap_or_else(|| node.name_any()),
-        macs: agent
-            .interfaces
-            .iter()
-            .map(|card| card.mac.clone())
-            .collect(),
         public_key: agent.public_key.clone(),
         ..Agent::default()
     })

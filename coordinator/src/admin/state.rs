@@ -93,7 +93,7 @@ fn machine_value(machine: &MachineView) -> Value {
             PowerState::Off => "off",
             PowerState::Unknown => "unknown",
         },
-        "powerInferred": machine.power.inferred,
+        "powerInferred": machine.power.inferred(),
         "phase": machine.phase.as_str(),
         "since": time(machine.since_ms),
         "why": machine.why,

@@ -72,6 +72,9 @@ pub enum ArgsFault {
          set --grpc-cert, --grpc-key and --grpc-client-ca, or --grpc-insecure if the network is trusted"
     )]
     PlainText(SocketAddr),
+    /// Not a version.
+    #[error("--autoscaler-version: `{0}` is no version; write it as in 1.36")]
+    AutoscalerVersion(String),
     /// Durations of the election in the wrong order.
     #[error(
         "--leader-elect-…: must satisfy retry period < renew deadline < lease duration, and lease duration must be at least 1s"

@@ -35,7 +35,8 @@ pub(super) struct RunFlags {
     #[arg(long, env = "HOMELAB_PORTS_FILE", value_name = "FILE")]
     pub(super) ports_file: Option<PathBuf>,
 
-    /// The machine that this process runs on, by the name of its core Node: it is never stopped
+    /// The machine that this process runs on, by the name of its core Node: it is never stopped [default with --lab: the host's
+    /// name]
     #[arg(long, env = "HOMELAB_NODE_NAME", value_name = "NAME")]
     pub(super) node_name: Option<String>,
 
@@ -177,9 +178,18 @@ pub(super) struct GrpcFlags {
     #[arg(long, env = "HOMELAB_GRPC_CLIENT_CA", value_name = "FILE")]
     pub(super) grpc_client_ca: Option<PathBuf>,
 
+    /// The cluster-autoscaler's version, as in 1.36: its calls do not tell it, and nodeObjectPolicy Retain needs 1.36
+    #[arg(long, env = "HOMELAB_AUTOSCALER_VERSION", value_name = "MAJOR.MINOR")]
+    pub(super) autoscaler_version: Option<String>,
+
     /// Serve plain text on an address that is reachable from outside
     #[arg(long, env = "HOMELAB_GRPC_INSECURE")]
     pub(super) grpc_insecure: bool,
+
+    /// Describe the API to clients that ask, as grpcurl does
+    #[cfg(feature = "reflection")]
+    #[arg(long, env = "HOMELAB_GRPC_REFLECTION")]
+    pub(super) grpc_reflection: bool,
 }
 
 #[derive(Debug, Args)]
@@ -196,6 +206,10 @@ pub(super) struct BrokerFlags {
     /// PEM file with the only authority to trust; by default the system's
     #[arg(long, env = "HOMELAB_BROKER_CA_FILE", value_name = "FILE")]
     pub(super) broker_ca_file: Option<PathBuf>,
+
+    /// The machine that the broker runs on, by the name of its core Node: it is never stopped [default: the host in --broker]
+    #[arg(long, env = "HOMELAB_BROKER_NODE_NAME", value_name = "NAME")]
+    pub(super) broker_node_name: Option<String>,
 }
 
 /// The state folder where none is named: systemd's, root's, or the user's.

@@ -95,11 +95,21 @@ fn timings_change_the_policy_in_any_of_their_spellings() {
 }
 
 #[test]
-fn the_own_node_becomes_part_of_the_policy() {
-    let policy = settings(&["--lab", "l", "--node-name", "cp1"])
-        .unwrap()
-        .policy;
+fn the_nodes_of_coordinator_and_broker_become_part_of_the_policy() {
+    let flags = [
+        "--lab",
+        "l",
+        "--node-name",
+        "cp1",
+        "--broker-node-name",
+        "nas",
+    ];
+    let policy = settings(&flags).unwrap().policy;
     assert_eq!(policy.own_node.as_deref(), Some("cp1"));
+    assert_eq!(policy.broker_node.as_deref(), Some("nas"));
+    let named_by_its_address = ["--lab", "l", "--broker", "mqtt://ann@nas:1883"];
+    let policy = settings(&named_by_its_address).unwrap().policy;
+    assert_eq!(policy.broker_node.as_deref(), Some("nas"));
 }
 
 #[test]

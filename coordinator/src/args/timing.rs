@@ -32,11 +32,14 @@ fn slots(policy: &mut Policy) -> Vec<(&'static str, Slot<'_>)> {
         quarantine_ms,
         quarantine_max_ms,
         grace_ms,
+        silence_window_ms,
         power_cut_hold_ms,
         power_cut_stagger_ms,
         store_retry_ms,
-        // These two are facts about the lab, with flags of their own or none.
+        // These are facts about the lab, with flags of their own or none.
+        autoscaler: _,
         own_node: _,
+        broker_node: _,
         provider_scheme: _,
     } = policy;
     vec![
@@ -58,6 +61,7 @@ fn slots(policy: &mut Policy) -> Vec<(&'static str, Slot<'_>)> {
         ("quarantine", Ms(quarantine_ms)),
         ("quarantine_max", Ms(quarantine_max_ms)),
         ("grace", Ms(grace_ms)),
+        ("silence_window", Ms(silence_window_ms)),
         ("power_cut_hold", Ms(power_cut_hold_ms)),
         ("power_cut_stagger", Ms(power_cut_stagger_ms)),
         ("store_retry", Ms(store_retry_ms)),

@@ -1,7 +1,8 @@
 //! What is stored of groups and machines, in and out of the status of their custom resources.
 //!
 //! Holds: an absent status reads as the default record, which means "adopt what is observed".
-//! Holds: fields of the status that are nobody's business here (`ask`, `agent`, conditions) stay as they are.
+//! Holds: fields of the status that are nobody's business here (`agent`, conditions) stay as they are, and so does an `ask`
+//! that has not been taken.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +84,13 @@ pub fn machine_record(status: Option<&NodeStatus>) -> MachineRecord {
             .as_ref()
             .and_then(|wake| wake.proven_at.as_ref())
             .map(unix_ms),
+        boots_s: status
+            .wake
+            .as_ref()
+            .map(|wake| wake.boot_seconds.clone())
+            .unwrap_or_default(),
         last_off_at_ms: status.last_off_at.as_ref().map(unix_ms),
+        outage: status.outage.as_ref().map(outage),
         quarantine: status.quarantine.as_ref().map(|kept| core::Quarantine {
             until_ms: unix_ms(&kept.until),
             failures: kept.count,
@@ -119,15 +126,17 @@ pub fn store_machine(record: &MachineRecord, status: &mut NodeStatus) {
         by: cut(&order.by, MAX_NAME),
         id: order.id.clone(),
         at: whole_second(order.at_ms),
-        reason: String::new(),
         then_wake: order.then_wake,
     });
     status.power = power_out(&record.power);
     status.boot_id.clone_from(&record.boot_id);
-    let mut wake = status.wake.take().unwrap_or_default();
-    wake.proven_at = record.proven_at_ms.map(whole_second);
+    let wake = stored::WakeRecord {
+        proven_at: record.proven_at_ms.map(whole_second),
+        boot_seconds: record.boots_s.clone(),
+    };
     status.wake = (wake != stored::WakeRecord::default()).then_some(wake);
     status.last_off_at = record.last_off_at_ms.map(whole_second);
+    status.outage = record.outage.map(outage_out);
     status.quarantine = record.quarantine.as_ref().map(|kept| stored::Quarantine {
         until: whole_second(kept.until_ms),
         count: kept.failures,
@@ -202,11 +211,9 @@ fn token_out(token: core::Token) -> stored::Token {
 fn operation(stored: &stored::Operation) -> core::Operation {
     core::Operation {
         id: stored.id.clone(),
-        // Whatever is not a wake takes power away.
-        kind: if stored.kind == stored::OperationKind::Wake {
-            core::OperationKind::Wake
-        } else {
-            core::OperationKind::Stop
+        kind: match stored.kind {
+            stored::OperationKind::Wake => core::OperationKind::Wake,
+            stored::OperationKind::Stop => core::OperationKind::Stop,
         },
         token: token(stored.token),
         boot_id: stored.boot_id.clone(),
@@ -229,10 +236,7 @@ fn operation_out(operation: &core::Operation) -> stored::Operation {
         step: step.to_owned(),
         started_at: whole_second(operation.started_at_ms),
         by: cut(&operation.by, MAX_NAME),
-        reason: String::new(),
         deadline: None,
-        attempt: 0,
-        command_id: None,
         boot_id: operation.boot_id.clone(),
         going_down: operation.going_down,
     }
@@ -245,7 +249,7 @@ fn power(stored: &stored::ObservedPower) -> core::PowerRecord {
             stored::PowerState::Off => core::PowerState::Off,
             stored::PowerState::Unknown => core::PowerState::Unknown,
         },
-        inferred: stored.inferred,
+        witness: witness(stored),
         since_ms: stored.since.as_ref().map(unix_ms).unwrap_or_default(),
     }
 }
@@ -260,11 +264,55 @@ fn power_out(power: &core::PowerRecord) -> Option<stored::ObservedPower> {
             core::PowerState::Off => stored::PowerState::Off,
             core::PowerState::Unknown => stored::PowerState::Unknown,
         },
-        inferred: power.inferred,
+        inferred: power.inferred(),
         shown: shown_power(power),
         since: (power.since_ms != 0).then(|| whole_second(power.since_ms)),
-        source: if power.inferred { "order" } else { "" }.to_owned(),
+        source: power.witness.map_or("", source).to_owned(),
     })
+}
+
+fn source(witness: core::Witness) -> &'static str {
+    match witness {
+        core::Witness::Bmc => "bmc",
+        core::Witness::Agent => "agent",
+        core::Witness::Kubelet => "kubelet",
+        core::Witness::Person => "person",
+        core::Witness::Silence => "inferred",
+    }
+}
+
+fn witness(stored: &stored::ObservedPower) -> Option<core::Witness> {
+    match stored.source.as_str() {
+        "bmc" => Some(core::Witness::Bmc),
+        "agent" => Some(core::Witness::Agent),
+        "kubelet" => Some(core::Witness::Kubelet),
+        "person" => Some(core::Witness::Person),
+        // A word of somebody else's still says whether it was seen.
+        _ => stored.inferred.then_some(core::Witness::Silence),
+    }
+}
+
+/// A power cut without an end has ended.
+fn outage(stored: &stored::Outage) -> core::Outage {
+    match stored.kind {
+        stored::OutageKind::PowerCut => core::Outage::PowerCut {
+            until_ms: stored.until.as_ref().map(unix_ms).unwrap_or_default(),
+        },
+        stored::OutageKind::SwitchedOff => core::Outage::SwitchedOff,
+    }
+}
+
+fn outage_out(outage: core::Outage) -> stored::Outage {
+    match outage {
+        core::Outage::PowerCut { until_ms } => stored::Outage {
+            kind: stored::OutageKind::PowerCut,
+            until: Some(whole_second(until_ms)),
+        },
+        core::Outage::SwitchedOff => stored::Outage {
+            kind: stored::OutageKind::SwitchedOff,
+            until: None,
+        },
+    }
 }
 
 /// An override to a policy that names no direction overrides nothing.
@@ -313,7 +361,7 @@ fn backup_out(backup: &core::NodeBackup, record: &MachineRecord) -> stored::Node
 }
 
 /// Labels of feature discovery come by the hundred and return by themselves, so they are the first to go.
-fn labels_out(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(super) fn labels_out(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let discovered = |key: &str| key.starts_with("feature.node.kubernetes.io/");
     let own = labels.iter().filter(|(key, _)| !discovered(key));
     let others = labels.iter().filter(|(key, _)| discovered(key));
@@ -323,7 +371,7 @@ fn labels_out(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn amounts_out(amounts: &BTreeMap<String, String>) -> BTreeMap<String, Quantity> {
+pub(super) fn amounts_out(amounts: &BTreeMap<String, String>) -> BTreeMap<String, Quantity> {
     amounts
         .iter()
         .take(MAX_AMOUNTS)
@@ -331,7 +379,7 @@ fn amounts_out(amounts: &BTreeMap<String, String>) -> BTreeMap<String, Quantity>
         .collect()
 }
 
-fn taints_out(taints: &[core::Taint]) -> Vec<crds::group::Taint> {
+pub(super) fn taints_out(taints: &[core::Taint]) -> Vec<crds::group::Taint> {
     taints
         .iter()
         .take(MAX_TAINTS)
@@ -353,6 +401,6 @@ fn taints_out(taints: &[core::Taint]) -> Vec<crds::group::Taint> {
 }
 
 /// At most `longest` characters, as the schema counts them.
-fn cut(text: &str, longest: usize) -> String {
+pub(super) fn cut(text: &str, longest: usize) -> String {
     text.chars().take(longest).collect()
 }

@@ -1,14 +1,20 @@
 //! What people declare, as the core reads it.
 //!
 //! In: a Group or a Node whose form the API server (or the reader of the lab's files) has checked.
-//! Out: [`GroupSpec`] and [`MachineSpec`] with every default filled in.
+//! Out: [`GroupSpec`] and [`MachineSpec`] with every default filled in, and what is to be said of each Node beside the others.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use coordinator_core as core;
-use coordinator_core::{AgentId, Declared, GroupId, GroupSpec, MachineId, MachineSpec};
+use coordinator_core::{
+    AgentId, Concern, Concerns, Declared, GroupId, GroupSpec, MachineId, MachineSpec,
+};
 use coordinator_crds as crds;
-use crds::{Quantity, group::TaintEffect};
+use crds::{
+    Quantity,
+    group::TaintEffect,
+    relations::{self, Relation},
+};
 
 /// The namespace of a document that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -31,9 +37,61 @@ pub struct Fault {
     pub message: String,
 }
 
+impl Fault {
+    /// The reason of a fault that is none of the declaration: somebody else holds the machine's lock for the time being.
+    pub const LOCKED: &'static str = "Locked";
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.reason, self.message)
+    }
+}
+
+/// What is to be said of a Node beside other objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Because of this it is left alone.
+    pub fault: Option<Fault>,
+    /// This should be mended, but nothing is stopped by it.
+    pub concerns: Concerns,
+}
+
+/// What is to be said of Nodes, by namespace and name; nothing of those that are sound. Of several faults the first counts.
+#[must_use]
+pub fn judge(
+    groups: &[crds::Group],
+    nodes: &[crds::Node],
+) -> BTreeMap<(String, String), Judgement> {
+    let mut judged: BTreeMap<(String, String), Judgement> = BTreeMap::new();
+    for broken in relations::broken(groups, nodes) {
+        let message = format!("{}: {}", broken.field, broken.what);
+        let node = judged.entry((broken.namespace, broken.name)).or_default();
+        match concern(broken.relation) {
+            Some(concern) => {
+                node.concerns.insert(concern, message);
+            }
+            None => {
+                node.fault.get_or_insert_with(|| Fault {
+                    reason: broken.relation.reason(),
+                    message,
+                });
+            }
+        }
+    }
+    judged
+}
+
+/// The concern that a relation is, where it is no fault.
+fn concern(relation: Relation) -> Option<Concern> {
+    match relation {
+        Relation::BootBelowProvisionTime => Some(Concern::BootAboveProvisionTime),
+        Relation::GroupExists
+        | Relation::UniqueName
+        | Relation::UniqueMac
+        | Relation::UniqueNodeName
+        | Relation::UniqueAgent
+        | Relation::UniqueProviderId => None,
     }
 }
 
@@ -80,9 +138,9 @@ pub fn group_spec(group: &crds::Group) -> GroupSpec {
     }
 }
 
-/// A machine as declared. `fault` is what is wrong with it beside other objects.
+/// A machine as declared. `judgement` is what is to be said of it beside other objects.
 #[must_use]
-pub fn machine_spec(node: &crds::Node, place: Place, fault: Option<&Fault>) -> MachineSpec {
+pub fn machine_spec(node: &crds::Node, place: Place, judgement: Option<&Judgement>) -> MachineSpec {
     let spec = &node.spec;
     let name = node.metadata.name.as_deref().unwrap_or_default();
     let namespace = node
@@ -117,7 +175,10 @@ pub fn machine_spec(node: &crds::Node, place: Place, fault: Option<&Fault>) -> M
             stop_ms: ms(spec.timeouts.stop),
             off_hold_ms: ms(spec.timeouts.off_hold),
         },
-        fault: fault.map(Fault::to_string),
+        fault: judgement.and_then(|judged| Some(judged.fault.as_ref()?.to_string())),
+        concerns: judgement
+            .map(|judged| judged.concerns.clone())
+            .unwrap_or_default(),
     }
 }
 

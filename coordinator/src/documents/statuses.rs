@@ -5,11 +5,11 @@
 //! Not here: the record part of a status (`records`).
 
 use coordinator_core as core;
-use coordinator_core::{GroupView, MachineView, NodeObjectPolicy, PhaseName, Wish};
+use coordinator_core::{Concern, Concerns, GroupView, MachineView, PhaseName, Wish};
 use coordinator_crds as crds;
 use crds::{ConditionStatus, GroupStatus, NodeStatus, Time, node_status::WantedPower, time};
 
-use super::{Finding, refresh, whole_second};
+use super::{Fault, Finding, advertised::advertised, refresh, whole_second};
 
 /// What a status is stamped with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +37,18 @@ pub fn describe_machine(view: &MachineView, present: Present, status: &mut NodeS
         Wish::Off => WantedPower::Stopped,
         Wish::None => WantedPower::Any,
     });
-    let findings = [
+    if let Some(operation) = status.operation.as_mut() {
+        operation.deadline = view.deadline_ms.map(whole_second);
+    }
+    let mut findings = vec![
         machine_ready(view),
         wake_capable(view),
         quarantined(view, status),
         conflict(view),
+        locked(view),
         Finding::over("InvalidSpec", "Accepted"),
     ];
+    findings.extend(concerns(Concern::OF_MACHINES, &view.concerns));
     status.conditions = refresh(
         &status.conditions,
         &findings,
@@ -72,26 +77,27 @@ pub fn describe_group(
     status.asleep = Some(count(&|member| member.phase == PhaseName::Off));
     status.quarantined = Some(count(&|member| member.quarantined_until_ms.is_some()));
     status.max_size = Some(view.max_size);
+    status.template = view.template.as_ref().map(advertised);
     let mut findings = vec![
         group_ready(view, members),
         mass_silence(view),
         Finding::over("InvalidSpec", "Accepted"),
     ];
-    findings.push(match view.node_object_policy {
-        NodeObjectPolicy::Retain => Finding::new(
-            "RetainNeedsCA136",
-            ConditionStatus::Unknown,
-            "VersionNotSeen",
-            "nodeObjectPolicy Retain works with cluster-autoscaler 1.36 or newer; an older one keeps waking machines for one pod",
-        ),
-        NodeObjectPolicy::Delete => Finding::over("RetainNeedsCA136", "PolicyIsDelete"),
-    });
+    findings.extend(concerns(Concern::OF_GROUPS, &view.concerns));
     status.conditions = refresh(
         &status.conditions,
         &findings,
         present.generation,
         present.now_ms,
     );
+}
+
+/// A concern is a condition while it lasts, and one that is False afterwards.
+fn concerns<const N: usize>(kinds: [Concern; N], found: &Concerns) -> [Finding; N] {
+    kinds.map(|kind| match found.get(&kind) {
+        Some(message) => Finding::new(kind.as_str(), ConditionStatus::True, kind.as_str(), message),
+        None => Finding::over(kind.as_str(), "Mended"),
+    })
 }
 
 /// The findings about an object that the coordinator cannot read at all.
@@ -123,7 +129,19 @@ fn why(view: &MachineView) -> String {
         return fault.clone();
     }
     match view.quarantined_until_ms {
-        Some(until) => format!("{}: next try {}", view.why, clock(until)),
+        Some(until) => {
+            let next = format!("{}: next try {}", view.why, clock(until));
+            match view.instead.as_slice() {
+                [] => next,
+                [other] => format!("{next}, {other} is being woken instead"),
+                [other, more @ ..] => {
+                    format!(
+                        "{next}, {other} and {} more are being woken instead",
+                        more.len()
+                    )
+                }
+            }
+        }
         None => view.why.to_owned(),
     }
 }
@@ -188,12 +206,16 @@ fn quarantined(view: &MachineView, status: &NodeStatus) -> Finding {
     let reason = kept.map_or(view.why, |kept| kept.reason.as_str());
     let told = kept.map_or(view.message.as_str(), |kept| kept.message.as_str());
     let name = &view.id;
+    let sizes = view
+        .max_sizes
+        .map(|(with, without)| format!(" (maxSize {with} → {without})"))
+        .unwrap_or_default();
     Finding::new(
         "Quarantined",
         ConditionStatus::True,
         if reason.is_empty() { "Failed" } else { reason },
         &format!(
-            "{told} Out of group {} until {} or until seen running; retry now: `homelabctl power retry {name}`",
+            "{told} Out of group {}{sizes} until {} or until seen running; retry now: `homelabctl power retry {name}`",
             view.group,
             clock(until)
         ),
@@ -209,10 +231,23 @@ fn conflict(view: &MachineView) -> Finding {
     }
 }
 
+fn locked(view: &MachineView) -> Finding {
+    match lock(view) {
+        Some(message) => Finding::new("Locked", ConditionStatus::True, "HeldByOthers", message),
+        None => Finding::over("Locked", "Free"),
+    }
+}
+
+/// Who else holds a machine's lock, and since when.
+fn lock(view: &MachineView) -> Option<&str> {
+    let (reason, message) = split(view.fault.as_deref()?);
+    (reason == Fault::LOCKED).then_some(message)
+}
+
 fn group_ready(view: &GroupView, members: &[&MachineView]) -> Finding {
     let faulty: Vec<&str> = members
         .iter()
-        .filter(|member| member.fault.is_some())
+        .filter(|member| member.fault.is_some() && lock(member).is_none())
         .map(|member| member.id.as_str())
         .collect();
     if !faulty.is_empty() {
@@ -283,6 +318,6 @@ pub fn shown_power(power: &core::PowerRecord) -> String {
         core::PowerState::Off => "off",
         core::PowerState::Unknown => "unknown",
     };
-    let mark = if power.inferred { "?" } else { "" };
+    let mark = if power.inferred() { "?" } else { "" };
     format!("{word}{mark}")
 }

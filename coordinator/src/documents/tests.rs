@@ -40,6 +40,7 @@ fn taint(key: &str, value: &str, effect: &str) -> core::Taint {
     }
 }
 
+mod groups;
 mod records;
 mod specs;
 mod statuses;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use coordinator_core::{Answer, GroupId, View};
+use coordinator_core::{Answer, Fact, GroupId, View};
 use proto_autoscaler::cloud_provider_server::CloudProvider;
 use proto_autoscaler::{
     CleanupRequest, CleanupResponse, GetAvailableGpuTypesRequest, GetAvailableGpuTypesResponse,
@@ -21,25 +21,36 @@ use proto_autoscaler::{
     PricingNodePriceRequest, PricingNodePriceResponse, PricingPodPriceRequest,
     PricingPodPriceResponse, RefreshRequest, RefreshResponse,
 };
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::engine::Handle;
 use crate::metrics::Metrics;
 
+mod accept;
+mod admission;
 mod callers;
 mod deadline;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
+mod health;
 mod looked;
 mod membership;
 mod options;
 mod reads;
+#[cfg(feature = "reflection")]
+mod reflection;
 mod server;
 mod template;
+mod tls;
 mod to_status;
 mod writes;
 
 pub use callers::Callers;
 pub use server::{Listening, ServeFault, listen};
+pub use tls::TlsFault;
 
+use admission::Arrived;
 use looked::Looked;
 
 /// The service. One for the process; it holds no state but what callers have looked at.
@@ -59,6 +70,14 @@ impl Autoscaler {
             metrics,
             looked: Looked::default(),
             callers,
+        }
+    }
+
+    /// Notes who calls. What that tells of the autoscaler is told on beside the answer, which must not wait for it.
+    fn saw(&self, metadata: &MetadataMap) {
+        if let Some(version) = self.callers.saw(metadata) {
+            let facts = self.engine.facts.clone();
+            tokio::spawn(async move { facts.tell(Fact::AutoscalerSeen { version }).await });
         }
     }
 
@@ -82,7 +101,7 @@ impl Autoscaler {
         answer: impl FnOnce(&View, Q) -> Result<A, Status>,
     ) -> Result<Response<A>, Status> {
         let started = Instant::now();
-        self.callers.saw(request.metadata());
+        self.saw(request.metadata());
         let outcome = self
             .view()
             .and_then(|view| answer(&view, request.into_inner()));
@@ -97,8 +116,12 @@ impl Autoscaler {
         question: impl FnOnce(&Self, Q) -> Result<coordinator_core::Request, Status> + Send,
     ) -> Result<Response<A>, Status> {
         let started = Instant::now();
-        self.callers.saw(request.metadata());
-        let deadline_ms = deadline::of(request.metadata(), crate::clock::boot_ms());
+        self.saw(request.metadata());
+        let arrived_ms = match request.extensions().get::<Arrived>() {
+            Some(Arrived(arrived_ms)) => *arrived_ms,
+            None => crate::clock::boot_ms(),
+        };
+        let deadline_ms = deadline::of(request.metadata().as_ref(), arrived_ms);
         let question = self
             .view()
             .and_then(|_| question(self, request.into_inner()));
@@ -143,7 +166,7 @@ impl Autoscaler {
         outcome: Result<A, Status>,
     ) -> Result<Response<A>, Status> {
         let started = Instant::now();
-        self.callers.saw(request.metadata());
+        self.saw(request.metadata());
         self.counted(method, started, outcome)
     }
 }

@@ -9,6 +9,7 @@ mod declared;
 mod election;
 mod intake;
 mod leadership;
+mod locks;
 mod mirror;
 mod nodes;
 mod notices;
@@ -26,9 +27,8 @@ use tokio::{
     task::JoinSet,
 };
 
-pub(crate) use cluster::{CallFault, call};
+pub(crate) use cluster::{CALL, CallFault, call};
 pub use cluster::{Cluster, ConnectCluster};
-pub use leadership::Mandate;
 pub use mirror::Mirror;
 pub(crate) use mirror::Place;
 pub(crate) use nodes::{SUSPENDED, taint, taints};
@@ -39,6 +39,7 @@ use crate::{
     args::{Election, KubernetesSettings},
     clock,
     engine::Handle,
+    mandate::Mandate,
     metrics::Metrics,
 };
 use election::Candidate;
@@ -54,6 +55,8 @@ pub(crate) const AGENT_KEY: &str = "key.";
 const ASK: Duration = Duration::from_secs(10);
 /// Between attempts at start while the API server does not answer.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Longest sleep of whoever waits for a lock's end: timers stop while the host is suspended, and the boot clock does not.
+const LONGEST_NAP: Duration = Duration::from_secs(5);
 /// Notices that may wait for the outputs.
 const NOTICES: usize = 256;
 
@@ -260,8 +263,21 @@ async fn take_in(
     notices: mpsc::Sender<Notice>,
     loaded: watch::Sender<bool>,
 ) {
-    while let Some(event) = seen.recv().await {
-        for told in intake.take(event) {
+    loop {
+        let ends = intake.next_end_ms();
+        let nap = ends.map_or(LONGEST_NAP, |end| clock::until(end).min(LONGEST_NAP));
+        let event = tokio::time::timeout(nap, seen.recv()).await;
+        let now_ms = clock::boot_ms();
+        intake.at(now_ms);
+        let mut told = match event {
+            Ok(Some(event)) => intake.take(event),
+            Ok(None) => return,
+            Err(_) => Vec::new(),
+        };
+        if ends.is_some_and(|end| end <= now_ms) {
+            told.extend(intake.ended());
+        }
+        for told in told {
             match told {
                 Told::Fact(fact) => handle.facts.tell(*fact).await,
                 Told::Notice(notice) => pass_on(&notices, notice).await,
@@ -282,7 +298,7 @@ async fn take_in(
     }
 }
 
-/// Puts a person's request to the core, again while it cannot be stored; a refusal is told to the one who asked.
+/// Puts a person's request to the core, again until it is stored; a refusal is told to the one who asked.
 async fn ask(handle: Handle, mirror: Arc<Mirror>, notices: mpsc::Sender<Notice>, request: Request) {
     let Request::Ask { machine, id, .. } = request.clone() else {
         return;
@@ -292,8 +308,8 @@ async fn ask(handle: Handle, mirror: Arc<Mirror>, notices: mpsc::Sender<Notice>,
         match handle.ask(request.clone(), deadline_ms).await {
             // The record that shows it as taken takes it off the object.
             Answer::Done => return,
-            Answer::Rejected(rejected) if rejected.kind == RejectedKind::Unavailable => {
-                tokio::time::sleep(ASK).await;
+            Answer::Rejected(rejected) if is_passing(rejected.kind) => {
+                tokio::time::sleep(AGAIN).await;
             }
             Answer::Rejected(rejected) => {
                 let message = rejected.message;
@@ -309,6 +325,17 @@ async fn ask(handle: Handle, mirror: Arc<Mirror>, notices: mpsc::Sender<Notice>,
                 return;
             }
         }
+    }
+}
+
+/// Whether a rejection says nothing about the request itself, but only that it could not be stored (in time).
+fn is_passing(kind: RejectedKind) -> bool {
+    match kind {
+        RejectedKind::Unavailable | RejectedKind::DeadlineExceeded => true,
+        RejectedKind::NotFound
+        | RejectedKind::InvalidArgument
+        | RejectedKind::FailedPrecondition
+        | RejectedKind::ResourceExhausted => false,
     }
 }
 
@@ -339,3 +366,6 @@ fn host_name() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ mod follow;
 mod socket;
 
 pub use board::{Board, Shown};
-pub use declared::Declared;
+pub use declared::{Declared, DeclaredNode};
 pub use folder::ReadFolder;
 pub use follow::{LabFolder, ReadLab};
 pub use socket::{AgentAccess, BindSocket, Desk, Socket};

@@ -1,19 +1,22 @@
 //! Commands on their way to agents: signed here, published once, never retained.
-//! In: `Send` and `Ping`. Out: MQTT messages on the present connection to the broker.
+//! In: `Send` and `Ping`. Out: MQTT messages on the present connection to the broker; `Unheard` where nobody listens.
 //! Holds: nothing is kept for later: without a connection a command is lost, and the core's own time limits notice.
+//! Holds: no command is written once the mandate has ended, however long it waited on the connection.
 //! Not here: when something is sent, and again (`coordinator-core`); the connection itself (`inputs::reports`).
 
 use std::sync::Arc;
 
-use coordinator_core::{Action, AgentId, Command};
-use proto_link::{Delivery, LinkHandle, Message};
+use coordinator_core::{Action, AgentId, Command, Fact};
+use proto_link::{Delivery, LinkHandle};
 use tokio::sync::watch;
 
+use crate::engine::Facts;
+use crate::mandate::Mandate;
 use crate::metrics::{Metrics, Sending};
 use crate::outputs::Outputs;
 
 mod key;
-mod to_wire;
+pub mod to_wire;
 
 pub use key::{CoordinatorKey, KeyFault, SEED_BYTES};
 
@@ -24,19 +27,38 @@ pub type Line = watch::Receiver<Option<LinkHandle>>;
 pub struct Commands {
     line: Line,
     key: Arc<CoordinatorKey>,
+    mandate: Mandate,
+    facts: Facts,
     metrics: Metrics,
 }
 
 impl Commands {
-    /// Publishes over whatever connection `line` holds at the time. Must be used inside a tokio runtime.
+    /// Publishes over whatever connection `line` holds at the time, while `mandate` holds. Must be used inside a tokio runtime.
     #[must_use]
-    pub fn new(line: Line, key: Arc<CoordinatorKey>, metrics: Metrics) -> Self {
-        Self { line, key, metrics }
+    pub fn new(
+        line: Line,
+        (key, mandate): (Arc<CoordinatorKey>, Mandate),
+        facts: Facts,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            line,
+            key,
+            mandate,
+            facts,
+            metrics,
+        }
     }
 
     fn send(&self, command: &Command) {
         let verb = to_wire::word(&command.verb);
-        let message = match to_wire::message(command, &self.key) {
+        let left = self.mandate.left();
+        if left.is_zero() {
+            tracing::warn!(id = command.id, agent = %command.agent, verb, "not sent: this process does not lead any more");
+            self.metrics.command(verb, Sending::NoMandate);
+            return;
+        }
+        let message = match to_wire::message(command, &self.key, left) {
             Ok(message) => message,
             Err(fault) => {
                 tracing::error!(id = command.id, agent = %command.agent, verb, %fault, "command cannot be expressed");
@@ -53,15 +75,22 @@ impl Commands {
             by = command.actor,
             "command sent"
         );
-        let metrics = self.metrics.clone();
-        let (id, agent) = (command.id.clone(), command.agent.clone());
-        self.publish(message, move |delivery| {
-            let outcome = outcome(&delivery);
-            metrics.command(verb, outcome);
-            if delivery != Delivery::Delivered {
-                tracing::debug!(id, %agent, outcome = outcome.as_str(), "command not delivered");
+        let link = self.line.borrow().clone();
+        let told = Told {
+            command: command.clone(),
+            verb,
+            facts: self.facts.clone(),
+            metrics: self.metrics.clone(),
+        };
+        match link {
+            Some(link) => {
+                let mandate = self.mandate.clone();
+                // Taken over in the call, so the order of the core stays; only the outcome is awaited.
+                let delivery = link.publish_while(message, move || mandate.holds());
+                tokio::spawn(async move { told.of(delivery.await).await });
             }
-        });
+            None => told.count(Sending::Lost),
+        }
     }
 
     fn ping(&self, agent: &AgentId) {
@@ -73,22 +102,42 @@ impl Commands {
             }
         };
         let agent = agent.clone();
-        self.publish(message, move |delivery| {
-            if delivery != Delivery::Delivered {
-                tracing::debug!(%agent, outcome = outcome(&delivery).as_str(), "ping not delivered");
-            }
+        let Some(link) = self.line.borrow().clone() else {
+            tracing::debug!(%agent, "ping not sent: no connection");
+            return;
+        };
+        // It moves nothing, so it needs no mandate.
+        let delivery = link.publish(message);
+        tokio::spawn(async move {
+            let outcome = outcome(&delivery.await);
+            tracing::debug!(%agent, outcome = outcome.as_str(), "ping");
         });
     }
+}
 
-    fn publish(&self, message: Message, then: impl FnOnce(Delivery) + Send + 'static) {
-        let link = self.line.borrow().clone();
-        match link {
-            Some(link) => {
-                // Taken over in the call, so the order of the core stays; only the outcome is awaited.
-                let delivery = link.publish(message);
-                tokio::spawn(async move { then(delivery.await) });
-            }
-            None => then(Delivery::Lost),
+/// Who is told what became of a command.
+struct Told {
+    command: Command,
+    verb: &'static str,
+    facts: Facts,
+    metrics: Metrics,
+}
+
+impl Told {
+    async fn of(self, delivery: Delivery) {
+        let outcome = outcome(&delivery);
+        self.count(outcome);
+        if outcome == Sending::NoSubscribers {
+            let Command { id, agent, .. } = self.command;
+            self.facts.tell(Fact::Unheard { agent, command: id }).await;
+        }
+    }
+
+    fn count(&self, outcome: Sending) {
+        self.metrics.command(self.verb, outcome);
+        if outcome != Sending::Delivered {
+            let Command { id, agent, .. } = &self.command;
+            tracing::debug!(id, %agent, outcome = outcome.as_str(), "command not delivered");
         }
     }
 }
@@ -120,3 +169,6 @@ impl Outputs for Commands {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

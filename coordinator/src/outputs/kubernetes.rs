@@ -9,36 +9,41 @@ mod agents;
 mod backlog;
 mod commits;
 mod described;
+mod desk;
 mod events;
+#[cfg(test)]
+mod fake_api;
 mod nodes;
 mod notices;
 mod patch;
+mod pins;
 mod pods;
 mod records;
 mod writer;
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use coordinator_core::{Action, Event, Fact, MachineView, Subject, View};
+use coordinator_core::Action;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc},
     task::JoinSet,
 };
 
 pub use agents::{KeyFault, signing_seed};
 use backlog::{Backlog, Job, Lane, OnNode};
+use commits::Swap;
 use described::Described;
-use events::{Events, Telling};
+use desk::Desk;
+use pins::Pins;
 use writer::Writer;
 
 use super::Outputs;
 use crate::{
-    engine::{Facts, Handle},
-    inputs::kubernetes::{CallFault, Kind, Notice, Notices, Place, Shared},
+    engine::Handle,
+    inputs::kubernetes::{Notice, Notices, Shared},
 };
 
 /// Jobs at work at once: enough to hide the API server's delay, few enough not to crowd it.
@@ -47,12 +52,8 @@ const AT_WORK: usize = 16;
 const PACE: Duration = Duration::from_secs(1);
 /// Pause before a job without an answer to the core is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How often such a job is tried.
-const TRIES: u32 = 12;
-/// How often an Event is tried: those behind it wait meanwhile.
-const EVENT_TRIES: u32 = 2;
-/// Reason of the Event about a declaration that cannot be used.
-const FAULTY: &str = "FaultyDeclaration";
+/// Longest pause of a job that is tried until it is done.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The engine's end: takes actions over.
 pub struct KubernetesOutputs {
@@ -72,15 +73,6 @@ pub struct Worker {
 struct Queue {
     backlog: Mutex<Backlog>,
     more: Notify,
-}
-
-/// What every job needs.
-struct Desk {
-    writer: Writer,
-    facts: Facts,
-    view: watch::Receiver<Arc<View>>,
-    events: tokio::sync::Mutex<Events>,
-    described: Described,
 }
 
 impl Queue {
@@ -105,7 +97,10 @@ pub fn outputs(
 ) -> (KubernetesOutputs, Worker) {
     let queue = Arc::new(Queue::default());
     let desk = Desk {
-        writer: Writer { shared },
+        writer: Writer {
+            shared,
+            pins: Pins::default(),
+        },
         facts: handle.facts.clone(),
         view: handle.view.clone(),
         events: tokio::sync::Mutex::default(),
@@ -134,10 +129,14 @@ fn job(action: Action) -> Option<Job> {
             group,
             expected,
             record,
+            deadline_ms,
         } => Job::Commit {
             group,
-            expected,
-            record,
+            swap: Swap {
+                expected,
+                record,
+                deadline_ms,
+            },
         },
         Action::Record {
             machine,
@@ -149,7 +148,15 @@ fn job(action: Action) -> Option<Job> {
             record,
         },
         Action::RecordAgent { agent, key } => Job::AgentKey { agent, key },
-        Action::Fence { machine, node } => Job::OnNode(OnNode::Fence { machine, node }),
+        Action::Fence {
+            machine,
+            node,
+            cordon,
+        } => Job::OnNode(OnNode::Fence {
+            machine,
+            node,
+            cordon,
+        }),
         Action::ListPods { machine, node } => Job::OnNode(OnNode::ListPods { machine, node }),
         Action::PatchNode { machine, patch } => Job::OnNode(OnNode::Patch {
             machine,
@@ -205,7 +212,7 @@ async fn work(queue: &Queue, desk: &Arc<Desk>) {
             };
             let desk = Arc::clone(desk);
             at_work.spawn(async move {
-                run(&desk, job).await;
+                desk::run(&desk, job).await;
                 lane
             });
         }
@@ -240,6 +247,9 @@ async fn describe(queue: &Queue, desk: &Desk) {
                 queue.push(job);
             }
         }
+        for machine in desk.writer.pins.overdue() {
+            queue.push(Job::PinKey(machine));
+        }
         tokio::time::sleep(PACE).await;
         // What failed is found outdated again after a while, also if nothing happens meanwhile.
         if let Ok(Err(_)) = tokio::time::timeout(AGAIN, view.changed()).await {
@@ -248,182 +258,22 @@ async fn describe(queue: &Queue, desk: &Desk) {
     }
 }
 
-/// Publishes our key once, as soon as this process may write; then sleeps for ever.
+/// Publishes our key as soon as this process may write, however long that takes: no agent can be set up without it. Then
+/// sleeps for ever.
 async fn announce(desk: &Desk, key: &str) {
     desk.mandate().await;
-    let tried = || agents::announce(&desk.writer, key);
-    repeat("publish the coordinator's key", TRIES, tried).await;
+    let mut pauses = std::iter::successors(Some(AGAIN), |pause| Some((*pause * 2).min(LONGEST)));
+    let mut said = None;
+    while let Err(fault) = agents::announce(&desk.writer, key).await {
+        let fault = fault.to_string();
+        if said.as_ref() != Some(&fault) {
+            tracing::warn!(fault, "cannot publish the coordinator's key, trying on");
+            said = Some(fault);
+        }
+        tokio::time::sleep(pauses.next().unwrap_or(LONGEST)).await;
+    }
+    if said.is_some() {
+        tracing::info!("the coordinator's key is published");
+    }
     std::future::pending().await
-}
-
-async fn run(desk: &Desk, job: Job) {
-    let writer = &desk.writer;
-    match job {
-        Job::Commit {
-            group,
-            expected,
-            record,
-        } => {
-            let fact = commits::commit(writer, group, expected, record).await;
-            desk.facts.tell(fact).await;
-        }
-        Job::Record {
-            machine,
-            version,
-            record,
-        } => {
-            let view = desk.view();
-            let fact = records::record(writer, machine.clone(), (version, *record), &view).await;
-            if let (Fact::Recorded { .. }, Some(shown)) = (&fact, view.machines.get(&machine)) {
-                desk.described.machine(shown);
-            }
-            desk.facts.tell(fact).await;
-        }
-        Job::DescribeGroup(group) => {
-            let view = desk.view();
-            let done = records::describe_group(writer, &group, &view).await;
-            match done {
-                Ok(()) => desk.described.group(&group, &view),
-                Err(fault) => tracing::debug!(group = %group, %fault, "cannot describe"),
-            }
-        }
-        Job::DescribeMachine(machine) => {
-            let Some(shown) = desk.view().machines.get(&machine).cloned() else {
-                return;
-            };
-            match records::describe_machine(writer, &machine, &shown).await {
-                Ok(()) => {
-                    tell_fault(desk, &shown).await;
-                    desk.described.machine(&shown);
-                }
-                Err(fault) => tracing::debug!(machine = %machine, %fault, "cannot describe"),
-            }
-        }
-        Job::AgentKey { agent, key } => {
-            repeat("pin an agent's key", TRIES, || {
-                agents::pin(writer, &agent, &key)
-            })
-            .await;
-        }
-        Job::OnNode(work) => on_node(desk, work).await,
-        Job::Event(event) => tell(desk, &event).await,
-        Job::Notice(notice) => {
-            desk.mandate().await;
-            repeat("act on a notice", TRIES, async || {
-                let mut events = desk.events.lock().await;
-                notices::act(writer, &mut events, &notice).await
-            })
-            .await;
-        }
-    }
-}
-
-async fn on_node(desk: &Desk, work: OnNode) {
-    let writer = &desk.writer;
-    let text = |fault: CallFault| fault.to_string();
-    let fact = match work {
-        OnNode::Fence { machine, node } => {
-            let outcome = nodes::fence(writer, &machine, &node).await.map_err(text);
-            Fact::Fenced { machine, outcome }
-        }
-        OnNode::ListPods { machine, node } => {
-            let listed = pods::in_the_way(&writer.shared.cluster, &node).await;
-            Fact::PodsListed {
-                machine,
-                outcome: listed.map_err(text),
-            }
-        }
-        OnNode::Patch { machine, patch } => {
-            let outcome = nodes::change(writer, &machine, &patch).await.map_err(text);
-            Fact::NodeDone { machine, outcome }
-        }
-        OnNode::Retire {
-            machine,
-            node,
-            uid,
-            policy,
-        } => {
-            let done = nodes::retire(writer, &machine, (&node, &uid), policy).await;
-            let outcome = done.map_err(text);
-            Fact::NodeDone { machine, outcome }
-        }
-    };
-    desk.facts.tell(fact).await;
-}
-
-/// An Event of the core, about one of our objects.
-async fn tell(desk: &Desk, event: &Event) {
-    let mirror = &desk.writer.shared.mirror;
-    let found = match &event.about {
-        Subject::Machine(id) => mirror.machine(id).map(|entry| (Kind::Machine, entry.place)),
-        Subject::Group(id) => mirror.group(id).map(|entry| (Kind::Group, entry.place)),
-    };
-    // An object that is gone has nobody who would look at its Events.
-    if let Some((kind, place)) = found {
-        tell_about(desk, (kind, &place), event).await;
-    }
-}
-
-async fn tell_about(desk: &Desk, (kind, place): (Kind, &Place), event: &Event) {
-    repeat("write an Event", EVENT_TRIES, async || {
-        let telling = Telling {
-            kind,
-            place,
-            severity: event.severity,
-            reason: event.reason,
-            message: &event.message,
-        };
-        desk.events.lock().await.tell(&desk.writer, telling).await
-    })
-    .await;
-}
-
-/// A faulty declaration is told once, when it is first described.
-async fn tell_fault(desk: &Desk, shown: &MachineView) {
-    let Some(fault) = &shown.fault else { return };
-    if desk.described.fault(&shown.id).as_ref() == Some(fault) {
-        return;
-    }
-    let event = Event {
-        about: Subject::Machine(shown.id.clone()),
-        severity: coordinator_core::Severity::Warning,
-        reason: FAULTY,
-        message: fault.clone(),
-    };
-    tell(desk, &event).await;
-}
-
-/// Tries what nobody waits for a few times.
-async fn repeat<F>(what: &'static str, tries: u32, mut once: impl FnMut() -> F)
-where
-    F: Future<Output = Result<(), CallFault>>,
-{
-    for left in (0..tries).rev() {
-        match once().await {
-            Ok(()) => return,
-            Err(fault @ (CallFault::Unsure(_) | CallFault::Conflict(_))) if left > 0 => {
-                tracing::debug!(what, %fault, left, "tried in vain");
-                tokio::time::sleep(AGAIN).await;
-            }
-            // The object is gone, and so is the need.
-            Err(CallFault::NotFound) => return,
-            Err(fault) => {
-                tracing::warn!(what, %fault, "given up");
-                return;
-            }
-        }
-    }
-}
-
-impl Desk {
-    fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.borrow())
-    }
-
-    /// Waits until this process may write.
-    async fn mandate(&self) {
-        while !self.writer.shared.mandate.holds() {
-            tokio::time::sleep(PACE).await;
-        }
-    }
 }

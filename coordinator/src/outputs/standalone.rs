@@ -59,7 +59,7 @@ impl Standalone {
     ) -> Result<Self, io::Error> {
         let memory = Memory::default();
         for (machine, record) in &replay.machines {
-            memory.stored(machine, record);
+            memory.stored(machine, Box::new(record.clone()));
         }
         for (group, record) in &replay.groups {
             memory.stored_wish(group, record);
@@ -103,6 +103,8 @@ impl Outputs for Standalone {
                 group,
                 expected,
                 record,
+                // Its own disk answers at once, or not at all.
+                deadline_ms: _,
             } => self.write(Write::Group {
                 group,
                 expected,

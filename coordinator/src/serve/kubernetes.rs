@@ -10,8 +10,9 @@ use kube::api::ListParams;
 use super::{RunFault, Started, Wiring, host_name, stopped};
 use crate::args::KubernetesSettings;
 use crate::inputs::kubernetes::{
-    CallFault, Cluster, Inputs, Mandate, Mirror, Shared, call, provider_scheme,
+    CallFault, Cluster, Inputs, Mirror, Shared, call, provider_scheme,
 };
+use crate::mandate::Mandate;
 use crate::outputs::commands::CoordinatorKey;
 use crate::outputs::kubernetes::{self, signing_seed};
 use crate::supervise::Ends;
@@ -55,6 +56,7 @@ impl Prepared {
             mandate: Mandate::default(),
             metrics: wiring.metrics.clone(),
         };
+        let mandate = shared.mandate.clone();
         let (inputs, notices) = Inputs::new(shared.clone(), &settings);
         let public_key = key.public().to_string();
         let (outputs, worker) = kubernetes::outputs(shared, &wiring.engine, notices, public_key);
@@ -66,6 +68,7 @@ impl Prepared {
             policy,
             outputs: Box::new(outputs),
             key: Arc::new(key),
+            mandate,
             leader: settings.identity.unwrap_or_else(host_name),
             lab: None,
         })

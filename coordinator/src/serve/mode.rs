@@ -9,6 +9,7 @@ use coordinator_core::Policy;
 use super::{Broker, RunFault, Wiring, kubernetes, standalone};
 use crate::admin::LabPage;
 use crate::args::Mode;
+use crate::mandate::Mandate;
 use crate::outputs::Outputs;
 use crate::outputs::commands::CoordinatorKey;
 
@@ -28,6 +29,8 @@ pub(super) struct Started {
     pub(super) outputs: Box<dyn Outputs>,
     /// Signs commands.
     pub(super) key: Arc<CoordinatorKey>,
+    /// Until when this process may command.
+    pub(super) mandate: Mandate,
     /// Who leads, for people.
     pub(super) leader: String,
     /// The lab for `/state`.

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Broker, RunFault, Started, Wiring, host_name};
 use crate::args::StandaloneSettings;
 use crate::inputs::standalone::{AgentAccess, Board, Desk, LabFolder, Socket};
+use crate::mandate::Mandate;
 use crate::outputs::commands::CoordinatorKey;
 use crate::outputs::standalone::{self, OpenStore, Replay, Standalone, Store};
 use crate::supervise::Ends;
@@ -86,9 +87,14 @@ impl Prepared {
         let (engine, memory) = (wiring.engine.clone(), outputs.memory());
         Ok(Started {
             seed,
-            policy,
+            policy: Policy {
+                own_node: policy.own_node.or_else(|| Some(host_name())),
+                ..policy
+            },
             outputs: Box::new(outputs),
             key: Arc::new(key),
+            // The database is locked: there is no other coordinator of this state.
+            mandate: Mandate::standing(),
             leader: host_name(),
             lab: Some(Arc::new(move || {
                 let shown = board.show(&engine.current());

@@ -1,6 +1,7 @@
 //! The cluster-autoscaler's external gRPC service: messages, client and server.
 //! In: the two files under `proto/`. Out: [`cloud_provider_server`], [`cloud_provider_client`], [`core_v1`].
-//! Holds: the field numbers of cluster-autoscaler 1.35 and later; maps are sorted, so equal messages have equal bytes.
+//! Holds: the field numbers of cluster-autoscaler 1.35 and later, and the earlier ones beside them; maps are sorted, so equal
+//! messages have equal bytes.
 //! Not here: what the answers mean; that is decided in the coordinator.
 
 mod generated {
@@ -34,6 +35,13 @@ pub mod core_v1 {
     )]
     tonic::include_proto!("core_v1");
 }
+
+mod versions;
+
+pub use versions::OptionDurations;
+
+/// What the service looks like, for clients that ask by reflection: an encoded `FileDescriptorSet` with everything it imports.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// The full gRPC name of the service, the first part of each method's path.
 pub const SERVICE_NAME: &str = "clusterautoscaler.cloudprovider.v1.externalgrpc.CloudProvider";

@@ -97,6 +97,7 @@ fn prices_keep_their_numbers() {
             node: Some(node_a()),
             start_timestamp: Some(seconds(1)),
             end_timestamp: Some(seconds(2)),
+            ..Default::default()
         },
         "0a03 0a0170 2202 0801 2a02 0802",
     );
@@ -109,6 +110,7 @@ fn prices_keep_their_numbers() {
             pod_bytes: vec![0xff],
             start_timestamp: Some(seconds(1)),
             end_timestamp: Some(seconds(2)),
+            ..Default::default()
         },
         "2201ff 2a02 0801 3202 0802",
     );
@@ -197,6 +199,7 @@ fn templates_and_options_keep_their_numbers() {
     pin(
         &NodeGroupTemplateNodeInfoResponse {
             node_bytes: vec![1],
+            ..Default::default()
         },
         "120101",
     );
@@ -208,6 +211,7 @@ fn templates_and_options_keep_their_numbers() {
         scale_down_unneeded_duration: Some(duration(1)),
         scale_down_unready_duration: Some(duration(2)),
         max_node_provision_duration: Some(duration(3)),
+        ..Default::default()
     };
     let bytes = "09 000000000000e03f 11 000000000000e03f 3001 3801 4202 0801 4a02 0802 5202 0803";
     pin(&options, bytes);

@@ -88,6 +88,7 @@ impl Options {
             scale_down_unneeded_duration: self.unneeded_time.try_into().ok(),
             scale_down_unready_duration: self.unready_time.try_into().ok(),
             max_node_provision_duration: self.provision_time.try_into().ok(),
+            ..NodeGroupAutoscalingOptions::default()
         }
     }
 

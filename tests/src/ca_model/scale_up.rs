@@ -4,7 +4,7 @@
 use proto_autoscaler::ExternalGrpcNode;
 
 use super::{
-    CaModel, Cluster, Event, PodSeen, Resources,
+    CaModel, Cluster, Event, PodSeen, Resources, Snapshot,
     caches::Template,
     cluster::{admits, tolerates},
     scan::Scan,
@@ -84,8 +84,9 @@ impl<C: Cluster> CaModel<C> {
         }
     }
 
-    /// The Pods that fit neither on a Node nor on a machine that is still to come.
-    fn waiting_pods(&self, scan: &Scan) -> Vec<PodSeen> {
+    /// The Pods that fit neither on a Node nor on a machine that is still to come. Those that fit on a Node count as being there
+    /// from now on: it is not unneeded because the scheduler has not come to them yet.
+    fn waiting_pods(&self, scan: &mut Scan) -> Vec<PodSeen> {
         let nodes = scan.snapshot.nodes.iter().enumerate();
         let mut rooms: Vec<Room> = nodes
             .map(|(index, node)| Room {
@@ -105,9 +106,18 @@ impl<C: Cluster> CaModel<C> {
                 node: None,
             }));
         }
-        let waiting = scan.snapshot.pods.iter().filter(|pod| pod.unschedulable);
-        let without_room = waiting.filter(|pod| !take_room(&mut rooms, pod, scan));
-        without_room.cloned().collect()
+        let mut without_room = Vec::new();
+        for index in 0..scan.snapshot.pods.len() {
+            let pod = scan.snapshot.pods[index].clone();
+            if !pod.unschedulable {
+                continue;
+            }
+            match take_room(&mut rooms, &pod, &scan.snapshot) {
+                Some(node) => scan.snapshot.pods[index].node = node,
+                None => without_room.push(pod),
+            }
+        }
+        without_room
     }
 
     /// The real program asks for the group of its own upcoming Nodes as well; an error spoils the scale-up.
@@ -159,23 +169,19 @@ impl<C: Cluster> CaModel<C> {
     }
 }
 
-/// Puts a Pod into the first room that takes it.
-fn take_room(rooms: &mut [Room], pod: &PodSeen, scan: &Scan) -> bool {
+/// Puts a Pod into the first room that takes it; tells its Node, or that it is on a machine still to come.
+fn take_room(rooms: &mut [Room], pod: &PodSeen, snapshot: &Snapshot) -> Option<Option<String>> {
     let room = rooms.iter_mut().find(|room| {
         let admitted = match (&room.template, room.node) {
             (Some(template), _) => tolerates(pod, &template.labels, &template.taints),
-            (None, Some(node)) => admits(&scan.snapshot.nodes[node], pod),
+            (None, Some(node)) => admits(&snapshot.nodes[node], pod),
             (None, None) => false,
         };
         admitted && room.free.holds(&pod.requests)
-    });
-    match room {
-        Some(room) => {
-            room.free = room.free.minus(&pod.requests);
-            true
-        }
-        None => false,
-    }
+    })?;
+    room.free = room.free.minus(&pod.requests);
+    let node = room.node.map(|index| snapshot.nodes[index].name.clone());
+    Some(node)
 }
 
 /// How many machines like this, at most `limit`, the Pods need, and what of them is used.
@@ -224,7 +230,7 @@ fn upcoming_node(group: &str, number: i32, template: Option<&Template>) -> Exter
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::NodeSeen, *};
 
     fn amounts(cpu_milli: u64) -> Resources {
         Resources {
@@ -232,6 +238,27 @@ mod tests {
             memory: 0,
             pods: 1,
         }
+    }
+
+    #[test]
+    fn pod_that_fits_on_a_node_is_told_where_and_the_next_one_waits() {
+        let snapshot = Snapshot {
+            nodes: vec![NodeSeen {
+                name: "a".into(),
+                ready: true,
+                ..NodeSeen::default()
+            }],
+            pods: Vec::new(),
+        };
+        let mut rooms = [Room {
+            free: amounts(4_000),
+            template: None,
+            node: Some(0),
+        }];
+        let pods = pods(&[3_000, 3_000]);
+        let first = take_room(&mut rooms, &pods[0], &snapshot);
+        assert_eq!(first, Some(Some("a".to_owned())));
+        assert_eq!(take_room(&mut rooms, &pods[1], &snapshot), None);
     }
 
     fn pods(cpu: &[u64]) -> Vec<PodSeen> {

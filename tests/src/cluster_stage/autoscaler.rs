@@ -1,34 +1,35 @@
 //! Who asks for machines: a real cluster-autoscaler where one is given, the model otherwise.
+//! Out: how often it has looked, what it changed, what it complained of, whether it finds the cluster healthy; the same of both.
+//! Holds: the test says which of them it had.
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 
-use super::ClusterStage;
+use super::{ClusterStage, LIMIT};
 use crate::{
-    ca_model::{CaModel, Options, RunningModel, cluster::kubernetes::Kubernetes},
-    harness::{Port, Process},
+    ca_model::{CaModel, Event, Options, Rpc, RunningModel, cluster::kubernetes::Kubernetes},
+    harness::{Port, Process, wait},
 };
 
 /// Names a real cluster-autoscaler.
-pub const REAL: &str = "CLUSTER_AUTOSCALER_BIN";
+const REAL: &str = "CLUSTER_AUTOSCALER_BIN";
 
 /// The flags that shorten what a test would wait for.
-const FLAGS: [&str; 23] = [
+const FLAGS: [&str; 20] = [
     "--cloud-provider=externalgrpc",
     "--leader-elect=false",
     "--namespace=kube-system",
     "--v=4",
     "--scan-interval=1s",
     "--scale-down-unneeded-time=5s",
-    "--scale-down-unready-time=10s",
     "--scale-down-delay-after-add=2s",
     "--scale-down-delay-after-delete=0s",
     "--scale-down-delay-after-failure=2s",
     "--unremovable-node-recheck-timeout=1s",
     "--node-delete-delay-after-taint=0s",
-    "--max-node-provision-time=60s",
-    "--max-node-startup-time=60s",
     "--initial-node-group-backoff-duration=3s",
     "--max-node-group-backoff-duration=6s",
     "--node-group-backoff-reset-timeout=30s",
@@ -40,18 +41,41 @@ const FLAGS: [&str; 23] = [
     "--logtostderr=true",
 ];
 
-/// A running autoscaler.
+/// A running autoscaler; dropping it is `kill -9`.
 #[derive(Debug)]
 pub enum Autoscaler {
     /// The model in this process.
     Model(RunningModel),
     /// The real program.
-    Real {
-        /// Its process.
-        process: Process,
-        /// Its health port stays reserved.
-        port: Port,
-    },
+    Real(Box<Real>),
+}
+
+/// The real program.
+#[derive(Debug)]
+pub struct Real {
+    process: Process,
+    /// Of its metrics.
+    port: Port,
+    http: reqwest::Client,
+    statuses: Api<ConfigMap>,
+}
+
+/// Which complaints do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excuse {
+    /// All count.
+    Nothing,
+    /// Those of calls to a coordinator or an API server that the test had taken away.
+    Outages,
+}
+
+/// By how many machines the groups have grown and shrunk, as the autoscaler counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changes {
+    /// Machines asked for.
+    pub grown: u64,
+    /// Nodes removed.
+    pub shrunk: u64,
 }
 
 impl ClusterStage {
@@ -62,8 +86,10 @@ impl ClusterStage {
             scan_interval: Duration::from_millis(500),
             unneeded_time: Duration::from_secs(2),
             delay_after_add: Duration::from_secs(1),
-            provision_time: Duration::from_secs(60),
-            startup_time: Duration::from_secs(60),
+            // As the real program has them: what is slow for once must not count as broken.
+            unready_time: Duration::from_secs(1_200),
+            provision_time: Duration::from_secs(900),
+            startup_time: Duration::from_secs(900),
             ..Options::default()
         }
     }
@@ -85,11 +111,15 @@ impl ClusterStage {
     ///
     /// # Errors
     /// When the program does not start.
+    #[expect(clippy::print_stderr, reason = "people must know which one was tested")]
     pub fn autoscaler(&self) -> Result<Autoscaler> {
         let Some(program) = std::env::var_os(REAL) else {
+            eprintln!("{REAL} is not set: the model asks for machines");
             return Ok(Autoscaler::Model(self.model()?.spawn()));
         };
-        let config = format!("address: \"{}\"\ngrpc_timeout: 5s\n", self.ports.grpc);
+        eprintln!("the autoscaler that {REAL} names asks for machines");
+        let address = &self.coordinator.ports().grpc;
+        let config = format!("address: \"{address}\"\ngrpc_timeout: 5s\n");
         let config = self.work.write("cloud-config.yaml", config)?;
         let port = Port::reserve()?;
         let mut command = Command::new(PathBuf::from(program));
@@ -102,7 +132,12 @@ impl ClusterStage {
             ))
             .arg(format!("--address=127.0.0.1:{}", port.number()));
         let process = Process::start(&self.work, "cluster-autoscaler", &command)?;
-        Ok(Autoscaler::Real { process, port })
+        Ok(Autoscaler::Real(Box::new(Real {
+            process,
+            port,
+            http: reqwest::Client::builder().no_proxy().build()?,
+            statuses: Api::namespaced(self.client(), "kube-system"),
+        })))
     }
 }
 
@@ -111,18 +146,138 @@ impl Autoscaler {
     ///
     /// # Errors
     /// When the log cannot be read, or the program has ended.
-    pub fn failures(&mut self) -> Result<Vec<String>> {
-        match self {
+    pub fn failures(&mut self, excuse: Excuse) -> Result<Vec<String>> {
+        let mut failures = match self {
             Self::Model(model) => {
                 let failures = model.events.failures().into_iter();
-                Ok(failures.map(|event| format!("{event:?}")).collect())
+                failures.map(|event| format!("{event:?}")).collect()
             }
-            Self::Real { process, .. } => {
-                process.check_alive()?;
-                let log = std::fs::read_to_string(process.log()).context("read the log")?;
-                let bad = log.lines().filter(|line| line.contains("Failed to"));
-                Ok(bad.map(str::to_owned).collect())
+            Self::Real(real) => real.complaints()?,
+        };
+        failures.retain(|failure| excuse == Excuse::Nothing || !is_outage(failure));
+        Ok(failures)
+    }
+
+    /// Waits until it has looked at everything so often again.
+    ///
+    /// # Errors
+    /// When it does not, or the program has ended.
+    pub async fn until_loops(&mut self, more: u64) -> Result<()> {
+        let before = self.loops().await.unwrap_or_default();
+        wait::until(LIMIT, "more loops of the autoscaler", async || {
+            let loops = self.loops().await?;
+            ensure!(loops >= before + more, "{loops} loops, before {before}");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn loops(&mut self) -> Result<u64> {
+        match self {
+            Self::Model(model) => Ok(model.calls.of(Rpc::Refresh).len() as u64),
+            Self::Real(real) => {
+                real.sum("function_duration_seconds_count{function=\"main\"}")
+                    .await
             }
         }
     }
+
+    /// What it has changed so far.
+    ///
+    /// # Errors
+    /// When the program has ended.
+    pub async fn changes(&mut self) -> Result<Changes> {
+        match self {
+            Self::Model(model) => {
+                let mut changes = Changes {
+                    grown: 0,
+                    shrunk: 0,
+                };
+                for event in model.events.all() {
+                    if let Event::ScaledUp { delta, .. } = &event {
+                        changes.grown += u64::from(delta.unsigned_abs());
+                    }
+                    changes.shrunk += u64::from(matches!(event, Event::ScaledDown { .. }));
+                }
+                Ok(changes)
+            }
+            Self::Real(real) => Ok(Changes {
+                grown: real.sum("scaled_up_nodes_total").await?,
+                shrunk: real.sum("scaled_down_nodes_total").await?,
+            }),
+        }
+    }
+
+    /// Whether it finds the cluster healthy, and so does anything at all: the model has always, the real one's status says so.
+    ///
+    /// # Errors
+    /// When the program has ended or has written no status.
+    pub async fn finds_healthy(&mut self) -> Result<bool> {
+        match self {
+            Self::Model(model) => Ok(!model.events.all().contains(&Event::ClusterUnhealthy)),
+            Self::Real(real) => {
+                let safe = real.sum("cluster_safe_to_autoscale").await?;
+                Ok(safe == 1 && real.status_is_healthy().await?)
+            }
+        }
+    }
+}
+
+impl Real {
+    fn complaints(&mut self) -> Result<Vec<String>> {
+        self.process.check_alive()?;
+        let log = std::fs::read_to_string(self.process.log()).context("read the log")?;
+        let bad = log
+            .lines()
+            .filter(|line| line.contains("Failed to") || line.starts_with("panic:"));
+        Ok(bad.map(str::to_owned).collect())
+    }
+
+    /// The sum of a metric over all its labels; nothing where it has never counted.
+    async fn sum(&mut self, name: &str) -> Result<u64> {
+        self.process.check_alive()?;
+        let url = format!("http://127.0.0.1:{}/metrics", self.port.number());
+        let page = self.http.get(url).send().await?.text().await?;
+        let name = format!("cluster_autoscaler_{name}");
+        let mut sum = 0.0;
+        for line in page.lines() {
+            let Some(rest) = line.strip_prefix(&name) else {
+                continue;
+            };
+            let number = rest.rsplit(' ').next().unwrap_or_default();
+            sum += number.parse::<f64>().with_context(|| line.to_owned())?;
+        }
+        Ok(sum as u64)
+    }
+
+    async fn status_is_healthy(&self) -> Result<bool> {
+        let found = self.statuses.get("cluster-autoscaler-status").await?;
+        let data = found.data.unwrap_or_default();
+        let status = data.get("status").context("it has a status")?;
+        // YAML, in which the health of the whole cluster comes before that of each group.
+        let Some((_, whole)) = status.split_once("clusterWide:") else {
+            bail!("{status}");
+        };
+        let verdict = whole.lines().map(str::trim);
+        let verdict = verdict.filter_map(|line| line.strip_prefix("status: "));
+        Ok(verdict.take(1).eq(["Healthy"]))
+    }
+}
+
+/// Whether a complaint is about a program that was away.
+fn is_outage(complaint: &str) -> bool {
+    // A channel that breaks under a call, a port without a listener, an API server that goes down or comes up.
+    const WORDS: [&str; 9] = [
+        "code = Unavailable",
+        "code: 'The service is currently unavailable'",
+        "Unavailable:",
+        "connection refused",
+        "connection reset",
+        "unexpected EOF",
+        "unexpected-eof",
+        "apiserver not ready",
+        // Groups that could not be listed.
+        "Failed to find readiness information",
+    ];
+    WORDS.iter().any(|word| complaint.contains(word))
 }

@@ -1,21 +1,18 @@
 //! The machines of a lab: hollow ones on the shelf, and what the cluster is told of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use coordinator_crds::{Group, Node};
-use kube::{Api, api::PostParams};
+use kube::api::PostParams;
 use serde_json::{Value, from_value, json};
 
-use super::{ClusterStage, LAB, Plan, Woken};
+use super::{ClusterStage, GroupPlan, Plan, Woken};
 use crate::{
-    harness::{self, Sushy, SushyOptions, System, programs},
+    harness::{self, Sushy, SushyOptions, System},
     hollow::{AgentSpec, Bmc, HollowMachine, KubeletSpec, MachineSpec, Power},
-    stage::mac,
+    stage::{BMC_LOGIN, mac},
 };
 
-/// User and password of the BMC.
-pub(super) const BMC_LOGIN: (&str, &str) = ("power", "secret");
 /// From power on until agent and kubelet start.
 const BOOT: Duration = Duration::from_secs(1);
 /// From the shutdown order to power off.
@@ -58,83 +55,79 @@ fn system(machine: &str) -> String {
 }
 
 impl ClusterStage {
-    pub(super) async fn start_machines(&mut self, key: &str) -> Result<()> {
-        for group in self.plan.groups.clone() {
-            for name in group.machines {
-                let mut spec = MachineSpec::new(name, mac(name));
-                match group.woken {
-                    Woken::Packet => spec.wake.push(self.wake),
-                    Woken::Redfish => {
-                        let emulator = Arc::clone(self.sushy.as_ref().context("a BMC runs")?);
-                        let system = system(name);
-                        spec.bmc = Some(Bmc::Sushy { emulator, system });
-                    }
+    /// Puts a group's machines on the shelf, as the plan has them start; nobody tells the cluster of them.
+    ///
+    /// # Errors
+    /// When a program is missing, or the broker has no user for one of them.
+    pub async fn shelve(&self, group: &GroupPlan) -> Result<BTreeMap<String, HollowMachine>> {
+        let mut machines = BTreeMap::new();
+        for name in group.machines {
+            let mut spec = MachineSpec::new(name, mac(name));
+            match group.woken {
+                Woken::Packet => spec.wake.push(self.wake),
+                Woken::Redfish => {
+                    let emulator = Arc::clone(self.sushy.as_ref().context("a BMC runs")?);
+                    let system = system(name);
+                    spec.bmc = Some(Bmc::Sushy { emulator, system });
                 }
-                spec.boot = BOOT;
-                spec.shutdown = SHUTDOWN;
-                spec.starts = self.plan.starts;
-                let config = self.agent_config(name, key)?;
-                let config = format!("{config}power_acts_per_hour = 10000\n");
-                spec.agent = Some(AgentSpec {
-                    program: programs::ours("homelab-agent")?,
-                    host_program: programs::ours("hollow-host")?,
-                    config: config.parse().context("the machine's configuration")?,
-                    environment: Vec::new(),
-                });
-                spec.kubelet = Some(KubeletSpec {
-                    labels: self.plan.labels.clone(),
-                    ..KubeletSpec::new(self.client())
-                });
-                self.put_on_shelf(spec).await?;
             }
+            spec.boot = BOOT;
+            spec.shutdown = SHUTDOWN;
+            spec.starts = self.plan.starts;
+            let config = self.agent(name)?.config(&self.work)?;
+            spec.agent = Some(AgentSpec::ours(&config)?);
+            spec.kubelet = Some(KubeletSpec {
+                labels: self.plan.labels.clone(),
+                ..KubeletSpec::new(self.client())
+            });
+            let machine = HollowMachine::start(spec, &self.recorder).await?;
+            machines.insert((*name).to_owned(), machine);
         }
+        Ok(machines)
+    }
+
+    pub(super) async fn start_others(&mut self) -> Result<()> {
         for name in self.plan.others {
             let mut spec = MachineSpec::new(name, mac(name));
             spec.starts = Power::On;
             let mut kubelet = KubeletSpec::new(self.client());
             kubelet.resources.insert("cpu".to_owned(), "1".to_owned());
             spec.kubelet = Some(kubelet);
-            self.put_on_shelf(spec).await?;
+            let machine = HollowMachine::start(spec, &self.recorder).await?;
+            self.machines.insert((*name).to_owned(), machine);
         }
         Ok(())
     }
 
-    async fn put_on_shelf(&mut self, spec: MachineSpec) -> Result<()> {
-        let name = spec.name.clone();
-        let machine = HollowMachine::start(spec, &self.recorder).await?;
-        self.machines.insert(name, machine);
-        Ok(())
-    }
-
-    /// Creates the Group and Node objects, as `kubectl apply` would.
-    pub(super) async fn declare(&self) -> Result<()> {
-        let groups: Api<Group> = Api::namespaced(self.client(), LAB);
-        let machines: Api<Node> = Api::namespaced(self.client(), LAB);
-        for group in &self.plan.groups {
+    /// Creates the objects of a group and of its machines, as `kubectl apply` would.
+    ///
+    /// # Errors
+    /// When the API server refuses one.
+    pub async fn declare(&self, group: &GroupPlan) -> Result<()> {
+        let object = json!({
+            "apiVersion": coordinator_crds::API_VERSION, "kind": "Group",
+            "metadata": {"name": group.name}, "spec": group.spec,
+        });
+        self.groups()
+            .create(&PostParams::default(), &from_value(object)?)
+            .await
+            .with_context(|| format!("create Group {}", group.name))?;
+        for name in group.machines {
             let object = json!({
-                "apiVersion": coordinator_crds::API_VERSION, "kind": "Group",
-                "metadata": {"name": group.name}, "spec": group.spec,
+                "apiVersion": coordinator_crds::API_VERSION, "kind": "Node",
+                "metadata": {"name": name}, "spec": self.spec(group.name, group.woken, name)?,
             });
-            groups
+            self.machine_objects()
                 .create(&PostParams::default(), &from_value(object)?)
                 .await
-                .with_context(|| format!("create Group {}", group.name))?;
-            for name in group.machines {
-                let object = json!({
-                    "apiVersion": coordinator_crds::API_VERSION, "kind": "Node",
-                    "metadata": {"name": name}, "spec": self.spec(group.name, group.woken, name)?,
-                });
-                machines
-                    .create(&PostParams::default(), &from_value(object)?)
-                    .await
-                    .with_context(|| format!("create Node {name}"))?;
-            }
+                .with_context(|| format!("create Node {name}"))?;
         }
         Ok(())
     }
 
     fn spec(&self, group: &str, woken: Woken, name: &str) -> Result<Value> {
-        let timeouts = json!({"boot": "60s", "stop": "60s", "offHold": "4s"});
+        // Only what a test waits for is short.
+        let timeouts = json!({"boot": "10m", "stop": "60s", "offHold": "4s"});
         let mut spec = json!({"group": group, "timeouts": timeouts});
         match woken {
             Woken::Packet => {

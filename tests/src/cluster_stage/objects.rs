@@ -8,7 +8,7 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Namespace, Node, Pod},
+        core::v1::{ConfigMap, Namespace, Node, Pod, Secret},
     },
 };
 use kube::{
@@ -21,7 +21,7 @@ use serde_json::{from_value, json};
 use super::{ClusterStage, LAB, LIMIT, OWN};
 use crate::harness::wait;
 
-/// The ConfigMap in which the coordinator pins the keys of relays.
+/// The ConfigMap in which the coordinator pins the keys of relays, and the Secret with the agents' passwords.
 const PINS: &str = "homelab-autoscaler-agents";
 
 /// Removes what an earlier stage left, and makes the namespaces.
@@ -43,6 +43,8 @@ pub(super) async fn empty(client: &Client) -> Result<()> {
     // It pins the keys of the agents before; the other ConfigMap of a namespace belongs to the controller manager.
     let pins = in_namespace::<ConfigMap>(client, OWN);
     gone_is_fine(pins.delete(PINS, &DeleteParams::default()).await)?;
+    let passwords = in_namespace::<Secret>(client, OWN);
+    gone_is_fine(passwords.delete(PINS, &DeleteParams::default()).await)?;
     // A killed leader would otherwise be waited for.
     remove(&in_namespace::<Lease>(client, OWN)).await
 }

@@ -69,6 +69,7 @@ impl Plane {
             let _chosen = rustls::crypto::ring::default_provider().install_default();
             let started = ControlPlane::start().await?;
             started.apply_crds().await?;
+            started.grant_shipped_rights().await?;
             *plane = Some(started);
         }
         Ok(Self(plane))

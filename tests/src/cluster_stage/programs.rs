@@ -1,12 +1,14 @@
-//! The coordinator and the relay as processes.
+//! The coordinator and the agents as processes.
 
-use std::{path::Path, process::Command};
+use std::process::Command;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
 
-use super::{ClusterStage, Election, LIMIT, OWN, Ports, machines::BMC_LOGIN};
-use crate::harness::{Process, programs, wait};
+use super::{ClusterStage, Election, OWN};
+use crate::{
+    harness::{AgentAccount, BmcLogin, Coordinator},
+    stage::BMC_LOGIN,
+};
 
 impl ClusterStage {
     /// Starts the coordinator, the second time and later under another name at the same addresses, and waits until it serves.
@@ -14,39 +16,20 @@ impl ClusterStage {
     /// # Errors
     /// When it does not come up.
     pub async fn start_coordinator(&mut self) -> Result<()> {
-        let ports_file = self.work.file("ports.json");
-        if ports_file.exists() {
-            std::fs::remove_file(&ports_file).context("remove the old ports file")?;
-        }
         self.starts += 1;
-        let command = self.coordinator_command(&ports_file)?;
-        let mut process = Process::start(&self.work, "coordinator", &command)?;
-        self.ports = wait::until(LIMIT, "the coordinator tells its ports", async || {
-            process.check_alive()?;
-            read_ports(&ports_file)
-        })
-        .await?;
-        let readyz = wait::until(LIMIT, "the coordinator serves", async || {
-            process.check_alive()?;
-            let state = self.state().await?;
-            anyhow::ensure!(state["serving"] == true, "{}", state["waitingFor"]);
-            Ok(())
-        });
-        readyz.await?;
-        self.coordinator = Some(process);
-        Ok(())
+        let command = self.coordinator_command()?;
+        self.coordinator.start(&self.work, command).await
     }
 
-    fn coordinator_command(&self, ports_file: &Path) -> Result<Command> {
+    fn coordinator_command(&self) -> Result<Command> {
         let login = self.mosquitto.coordinator();
         let password = self.work.write("coordinator.password", &login.password)?;
         let broker = format!("mqtt://{}@127.0.0.1:{}", login.user, self.mosquitto.port());
         let Election(lease, renew, retry) = self.plan.election;
-        let mut command = Command::new(programs::ours("homelab-coordinator")?);
+        let mut command = Coordinator::command(&self.plan.timing)?;
         command
-            .arg("run")
             .arg("--kubeconfig")
-            .arg(self.plane.kubeconfig_path())
+            .arg(self.plane.coordinator_kubeconfig_path())
             .args(["--own-namespace", OWN])
             .arg(format!(
                 "--leader-elect-identity=coordinator-{}",
@@ -55,73 +38,38 @@ impl ClusterStage {
             .arg(format!("--leader-elect-lease-duration={lease}"))
             .arg(format!("--leader-elect-renew-deadline={renew}"))
             .arg(format!("--leader-elect-retry-period={retry}"))
-            .args(["--grpc-address", &self.ports.grpc])
-            .args(["--admin-address", &self.ports.admin])
-            .arg("--ports-file")
-            .arg(ports_file)
             .args(["--broker", &broker])
             .arg("--broker-password-file")
             .arg(password);
-        for change in &self.plan.timing {
-            command.args(["--timing", change]);
-        }
         Ok(command)
     }
 
-    pub(super) async fn coordinator_key(&self) -> Result<String> {
-        let state = self
-            .until("the coordinator's key", |state| {
-                state["coordinatorKey"].is_string()
-            })
-            .await?;
-        let key = state["coordinatorKey"].as_str();
-        Ok(key.context("a key is text")?.to_owned())
-    }
-
-    pub(super) fn start_relay(&mut self, key: &str) -> Result<()> {
-        if let Some(sushy) = &self.sushy {
-            let (user, password) = BMC_LOGIN;
-            let folder = "relay/credentials/bmc";
-            self.work.write(&format!("{folder}.username"), user)?;
-            self.work.write(&format!("{folder}.password"), password)?;
-            self.work
-                .write(&format!("{folder}.hosts"), sushy.address())?;
-        } else {
-            std::fs::create_dir_all(self.work.file("relay/credentials"))?;
-        }
-        let config = format!(
-            "{}state_dir = {:?}\n[relay]\ncredentials = {:?}\n",
-            self.agent_config("relay", key)?,
-            self.work.file("relay/state"),
-            self.work.file("relay/credentials"),
-        );
-        let config = self.work.write("relay/agent.toml", config)?;
-        let mut command = Command::new(programs::ours("homelab-agent")?);
-        command.arg("run").arg("--config").arg(config);
-        self.relay = Some(Process::start(&self.work, "relay", &command)?);
+    /// Starts the relay.
+    ///
+    /// # Errors
+    /// When the program is missing.
+    pub fn start_relay(&mut self) -> Result<()> {
+        let bmc = self.sushy.as_ref().map(|sushy| BmcLogin {
+            login: BMC_LOGIN,
+            host: sushy.address(),
+        });
+        let relay = self.agent("relay")?;
+        self.relay = Some(relay.start_relay(&self.work, bmc)?);
         Ok(())
     }
 
-    pub(super) fn agent_config(&self, name: &str, key: &str) -> Result<String> {
-        let login = self.mosquitto.agent(name)?;
-        let password = format!("{name}.password");
-        let password = self.work.write(&password, &login.password)?;
-        let broker = self.mosquitto.url();
-        Ok(format!(
-            "id = {name:?}\nbroker = {broker:?}\npassword_file = {password:?}\ncoordinator_key = {key:?}\nheartbeat = \"1s\"\n"
-        ))
+    /// Kills the relay: nobody can wake or switch anything.
+    pub fn stop_relay(&mut self) {
+        self.relay = None;
     }
-}
 
-fn read_ports(file: &Path) -> Result<Ports> {
-    let text = std::fs::read_to_string(file).context("read the ports file")?;
-    let ports: Value = serde_json::from_str(&text).context("parse the ports file")?;
-    let text = |name: &str| {
-        let port = ports[name].as_str().map(str::to_owned);
-        port.with_context(|| format!("no {name} port"))
-    };
-    Ok(Ports {
-        grpc: text("grpc")?,
-        admin: text("admin")?,
-    })
+    pub(super) fn agent(&self, name: &str) -> Result<AgentAccount> {
+        Ok(AgentAccount {
+            name: name.to_owned(),
+            broker: self.mosquitto.url(),
+            password: Some(self.mosquitto.agent(name)?.password),
+            coordinator_key: self.key.clone(),
+            heartbeat: "1s",
+        })
+    }
 }

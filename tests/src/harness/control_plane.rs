@@ -3,6 +3,8 @@
 //! Holds: ready means that `/readyz` answers ok, the namespace `default` exists and every started part is healthy.
 //! Not here: kubelets; a core Node of a test is as alive as whoever renews its Lease.
 
+mod rights;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -74,6 +76,8 @@ pub struct ControlPlane {
 struct Settings {
     work: WorkDir,
     url: String,
+    /// Certificate of the authority that the API server's own is of.
+    ca: PathBuf,
     kubeconfig: PathBuf,
     serving: Certificate,
     etcd_client: Port,
@@ -234,10 +238,11 @@ impl Settings {
         )?;
         let api = Port::reserve()?;
         let url = format!("https://127.0.0.1:{}", api.number());
-        let kubeconfig = work.write("kubeconfig", kubeconfig(&url, &ca))?;
+        let kubeconfig = work.write("kubeconfig", kubeconfig(&url, &ca, TOKEN))?;
         Ok(Self {
             work,
             url,
+            ca,
             kubeconfig,
             serving,
             etcd_client: Port::reserve()?,
@@ -346,7 +351,7 @@ async fn get_text(client: &Client, path: &str) -> Result<String> {
         .with_context(|| format!("get {path}"))
 }
 
-fn kubeconfig(url: &str, ca: &Path) -> String {
+fn kubeconfig(url: &str, ca: &Path, token: &str) -> String {
     format!(
         "apiVersion: v1\n\
          kind: Config\n\
@@ -354,9 +359,9 @@ fn kubeconfig(url: &str, ca: &Path) -> String {
          clusters:\n\
          - name: test\n  cluster: {{server: \"{url}\", certificate-authority: \"{ca}\"}}\n\
          contexts:\n\
-         - name: test\n  context: {{cluster: test, user: admin}}\n\
+         - name: test\n  context: {{cluster: test, user: test}}\n\
          users:\n\
-         - name: admin\n  user: {{token: {TOKEN}}}\n",
+         - name: test\n  user: {{token: {token}}}\n",
         ca = ca.display()
     )
 }

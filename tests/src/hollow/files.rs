@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context, Result};
 use toml::{Table, Value};
 
-use crate::{harness::WorkDir, recorder::Mac};
+use crate::{
+    harness::{WorkDir, programs},
+    recorder::Mac,
+};
 
 const BOOT_ID: &str = "boot_id";
 const UPTIME: &str = "uptime";
@@ -31,6 +34,21 @@ pub struct AgentSpec {
     pub config: Table,
     /// Variables for the process.
     pub environment: Vec<(String, String)>,
+}
+
+impl AgentSpec {
+    /// Our own programs with this configuration.
+    ///
+    /// # Errors
+    /// When a program has not been built, or the text is no TOML.
+    pub fn ours(config: &str) -> Result<Self> {
+        Ok(Self {
+            program: programs::ours("homelab-agent")?,
+            host_program: programs::ours("hollow-host")?,
+            config: config.parse().context("the agent's configuration")?,
+            environment: Vec::new(),
+        })
+    }
 }
 
 /// The socket that stands for the machine's power switch, as its operating system sees it.

@@ -3,16 +3,19 @@
 use super::*;
 
 const NAMES: &[&str] = &["k1", "k2"];
+/// While a killed leader's Lease runs out nobody listens to agents; their word must still count after that.
+const LONGER_THAN_A_LEASE: &str = "grace=12s";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_twenty_random_instants_the_same_end_is_reached_without_a_second_effect()
 -> Result<()> {
     let mut plan = Plan {
         // A process that was killed holds the Lease until it runs out.
-        election: Election("3s", "2s", "300ms"),
+        election: Election("6s", "5s", "500ms"),
         ..Plan::quick(vec![group("packet", Woken::Packet, NAMES)])
     };
     plan.timing.push("wake_repeat=3s".to_owned());
+    plan.timing.push(LONGER_THAN_A_LEASE.to_owned());
     let mut stage = ClusterStage::start(plan, PLANES.own().await?).await?;
     // A fixed seed: the instants differ from kill to kill, not from run to run.
     let mut dice = 0x9E37_79B9_7F4A_7C15_u64;
@@ -24,24 +27,24 @@ async fn killed_at_twenty_random_instants_the_same_end_is_reached_without_a_seco
     };
     for round in 1..=5 {
         stage.expect_one_of("packet");
-        increase(&mut Client::new(stage.channel()?), "packet", 1).await?;
+        stage.caller()?.increase("packet", 1).await?;
         interrupt(&mut stage, roll(1_500)).await?;
         interrupt(&mut stage, roll(1_500)).await?;
         let node = until_one_runs(&stage).await?;
-        let mut client = Client::new(stage.channel()?);
-        let size = target(&mut client, "packet").await?;
+        let caller = stage.caller()?;
+        let size = caller.look("packet").await?;
         ensure!(
             size == 1,
             "{size}, {:?}",
             stage.groups().get("packet").await?.status
         );
         stage.recorder.ask(&node, Wish::Off);
-        delete(&mut client, "packet", &node).await?;
+        caller.delete("packet", &node).await?;
         interrupt(&mut stage, roll(2_000)).await?;
         interrupt(&mut stage, roll(4_000)).await?;
         stage.until_no_node(&node).await?;
         stage.until_phase(&node, "Sleeping").await?;
-        ensure!(target(&mut Client::new(stage.channel()?), "packet").await? == 0);
+        ensure!(stage.caller()?.look("packet").await? == 0);
         let totals = stage.recorder.totals();
         ensure!(
             (totals.wakes, totals.stops) == (round, round),
@@ -83,23 +86,16 @@ async fn until_one_runs(stage: &ClusterStage) -> Result<String> {
 async fn broker_and_api_server_come_back_in_the_middle_of_a_wake() -> Result<()> {
     let plan = Plan {
         // Long enough for the API server to start again on a busy machine.
-        election: Election("120s", "100s", "500ms"),
+        election: Election("120s", "100s", "1s"),
         ..Plan::quick(vec![group("packet", Woken::Packet, NAMES)])
     };
     let mut stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
     stage.until_readyz("[+] broker: connected").await?;
     stage.until_readyz("[+] cluster: connected").await?;
-    let mut client = Client::new(stage.channel()?);
+    let mut autoscaler = stage.autoscaler()?;
     stage.expect_one_of("packet");
-    increase(&mut client, "packet", 1).await?;
-    let woken = stage.recorder.until(LIMIT, "a packet", |records| {
-        let packet = |effect: &Effect| matches!(effect, Effect::MagicPacketTrain { .. });
-        records
-            .iter()
-            .any(|record| packet(&record.effect))
-            .then_some(())
-    });
-    woken.await?;
+    stage.create_pod("web", "3").await?;
+    until_a_packet(&stage).await?;
     stage.mosquitto.kill();
     stage.until_readyz("[-] broker: not connected").await?;
     stage.until_readyz("[+] cluster: connected").await?;
@@ -115,8 +111,71 @@ async fn broker_and_api_server_come_back_in_the_middle_of_a_wake() -> Result<()>
     let node = until_one_runs(&stage).await?;
     ensure!(node == "k1", "{node}");
     stage.until_readyz("ready").await?;
-    ensure!(target(&mut client, "packet").await? == 1);
+    let host = stage.until_pod_runs("web").await?;
+    let complaints = autoscaler.failures(Excuse::Nothing)?;
+    ensure!(host == "k1", "{host}: {complaints:?}");
+    autoscaler.until_loops(5).await?;
+    ensure!(stage.caller()?.look("packet").await? == 1);
     effects_are(&stage, "k1", 1, 0)?;
     ensure!(stage.recorder.totals().wakes == 1);
+    grown_by_one_in_spite_of_outages(&mut autoscaler).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coordinator_killed_while_a_machine_boots_and_while_it_stops_moves_it_once() -> Result<()> {
+    let mut plan = Plan {
+        // A process that was killed holds the Lease until it runs out.
+        election: Election("6s", "5s", "500ms"),
+        ..Plan::quick(vec![group("packet", Woken::Packet, NAMES)])
+    };
+    plan.timing.push(LONGER_THAN_A_LEASE.to_owned());
+    let mut stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
+    let groups = Trail::<Group>::follow(stage.groups()).await?;
+    let mut autoscaler = stage.autoscaler()?;
+    stage.expect_one_of("packet");
+    stage.create_pod("web", "3").await?;
+    until_a_packet(&stage).await?;
+    stage.kill_coordinator();
+    stage.start_coordinator().await?;
+    ensure!(stage.until_pod_runs("web").await? == "k1");
+    autoscaler.until_loops(5).await?;
+    let size = stage.caller()?.look("packet").await?;
+    let told = stage.machine_objects().get("k1").await?.status;
+    ensure!(size == 1, "{size}, {told:?}");
+
+    stage.recorder.ask("k1", Wish::Off);
+    stage.delete_pod("web").await?;
+    let ordered = groups.first(LIMIT, "no wish any more", |group| {
+        let status = group.status.as_ref();
+        let wanted = status.and_then(|status| status.wanted.as_ref());
+        wanted.is_some_and(|wanted| wanted.sequence > 1 && wanted.machines.is_empty())
+    });
+    ordered.await?;
+    stage.kill_coordinator();
+    stage.start_coordinator().await?;
+    stage.until_no_node("k1").await?;
+    stage.until_phase("k1", "Sleeping").await?;
+    autoscaler.until_loops(5).await?;
+    ensure!(stage.caller()?.look("packet").await? == 0);
+    effects_are(&stage, "k1", 1, 1)?;
+    ensure!(stage.recorder.totals().wakes == 1);
+    grown_by_one_in_spite_of_outages(&mut autoscaler).await
+}
+
+async fn until_a_packet(stage: &ClusterStage) -> Result<()> {
+    let packet = |effect: &Effect| matches!(effect, Effect::MagicPacketTrain { .. });
+    let sent = stage.recorder.until(LIMIT, "a packet", |records| {
+        let mut effects = records.iter().map(|record| &record.effect);
+        effects.any(packet).then_some(())
+    });
+    sent.await.map(drop)
+}
+
+/// A removal whose answer was lost counts as failed with the autoscaler, so only what it asked for is compared.
+async fn grown_by_one_in_spite_of_outages(autoscaler: &mut Autoscaler) -> Result<()> {
+    let failures = autoscaler.failures(Excuse::Outages)?;
+    ensure!(failures.is_empty(), "{failures:?}");
+    let seen = autoscaler.changes().await?;
+    ensure!(seen.grown == 1, "{seen:?}");
     Ok(())
 }

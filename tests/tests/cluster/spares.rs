@@ -1,7 +1,7 @@
 //! Machines that nobody needs, and machines that nobody has woken.
 
 use super::*;
-use tests::{ca_model::Event, recorder::Totals};
+use tests::recorder::Totals;
 
 const SPARES: &[&str] = &["s1", "s2", "s3", "s4", "s5", "s6"];
 
@@ -12,27 +12,15 @@ async fn cluster_with_more_spares_than_nodes_is_healthy_and_wakes_one_for_one_po
         ..Plan::quick(vec![group("spares", Woken::Packet, SPARES)])
     };
     let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
-    let mut model = stage.model()?;
-    model.scan().await;
-    let model = model.spawn();
+    let mut autoscaler = stage.autoscaler()?;
+    autoscaler.until_loops(2).await?;
     stage.expect_one_of("spares");
     stage.create_pod("web", "3").await?;
     let node = stage.until_pod_runs("web").await?;
     stage.until_phase(&node, "Running").await?;
-    let before = model.calls.all().len();
-    // Several loops more, in which it could change its mind.
-    wait::until(LIMIT, "more loops of the model", async || {
-        let calls = model.calls.all().len() - before;
-        ensure!(calls > 60, "{calls} calls");
-        Ok(())
-    })
-    .await?;
-    let grown = Event::ScaledUp {
-        group: group_id("spares"),
-        delta: 1,
-    };
-    let events = model.events.all();
-    ensure!(events == [grown], "{events:?}");
+    // Loops more, in which it could change its mind.
+    autoscaler.until_loops(10).await?;
+    changed(&mut autoscaler, 1, 0).await?;
     let Totals { wakes, stops, .. } = stage.recorder.totals();
     ensure!((wakes, stops) == (1, 0), "{wakes} wakes, {stops} stops");
     ensure!(the_one_that_is_on(&stage, SPARES)? == node);
@@ -49,17 +37,17 @@ async fn retained_spares_leave_the_cluster_healthy() -> Result<()> {
         ..Plan::quick(vec![spares])
     };
     let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
-    let mut client = Client::new(stage.channel()?);
+    let caller = stage.caller()?;
     for name in SPARES {
         stage.until_phase(name, "Running").await?;
         wait::until(LIMIT, "the autoscaler may have it", async || {
-            let group = group_of(&mut client.clone(), name).await?;
+            let group = caller.group_of(name).await?;
             ensure!(group == group_id("spares"), "{group:?}");
             Ok(())
         })
         .await?;
         stage.recorder.ask(name, Wish::Off);
-        delete(&mut client, "spares", name).await?;
+        caller.delete("spares", name).await?;
     }
     for name in SPARES {
         let suspended = |node: &Node| condition(node, "Suspended").as_deref() == Some("True");
@@ -67,17 +55,14 @@ async fn retained_spares_leave_the_cluster_healthy() -> Result<()> {
             .until_node(name, "a suspended Node", suspended)
             .await?;
     }
-    let model = stage.model()?.spawn();
+    let mut autoscaler = stage.autoscaler()?;
+    autoscaler.until_loops(2).await?;
     stage.expect_one_of("spares");
     stage.create_pod("web", "3").await?;
     let node = stage.until_pod_runs("web").await?;
     stage.until_phase(&node, "Running").await?;
-    let grown = Event::ScaledUp {
-        group: group_id("spares"),
-        delta: 1,
-    };
-    let events = model.events.all();
-    ensure!(events == [grown], "{events:?}");
+    autoscaler.until_loops(10).await?;
+    changed(&mut autoscaler, 1, 0).await?;
     let Totals { wakes, stops, .. } = stage.recorder.totals();
     ensure!((wakes, stops) == (1, 6), "{wakes} wakes, {stops} stops");
     effects_are(&stage, &node, 1, 1)
@@ -91,25 +76,20 @@ async fn machines_that_are_on_at_installation_are_left_on() -> Result<()> {
         ..Plan::quick(vec![group("found", Woken::Packet, MACHINES)])
     };
     let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
-    let mut client = Client::new(stage.channel()?);
+    let caller = stage.caller()?;
     for name in MACHINES {
         stage.until_phase(name, "Running").await?;
     }
-    let model = stage.model()?.spawn();
-    // Far longer than the model lets an idle Node be.
-    wait::until(LIMIT, "loops of the model", async || {
-        let calls = model.calls.all().len();
-        ensure!(calls > 200, "{calls} calls");
-        Ok(())
-    })
-    .await?;
-    ensure!(model.events.all().is_empty(), "{:?}", model.events.all());
+    let mut autoscaler = stage.autoscaler()?;
+    // Far longer than it lets an idle Node be.
+    autoscaler.until_loops(20).await?;
+    changed(&mut autoscaler, 0, 0).await?;
     for name in MACHINES {
         ensure!(
-            group_of(&mut client, name).await?.is_empty(),
+            caller.group_of(name).await?.is_empty(),
             "{name} is unproven"
         );
-        let refused = delete(&mut client, "found", name).await;
+        let refused = caller.delete("found", name).await;
         ensure!(refused.is_err(), "{name} has never been woken by us");
         let node = stage.nodes().get(name).await?;
         ensure!(is_ready(&node) && !has_taint(&node, POWER_OFF));

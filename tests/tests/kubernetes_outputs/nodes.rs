@@ -26,6 +26,7 @@ fn fence() -> Action {
     Action::Fence {
         machine: nuc1(),
         node: "nuc1".into(),
+        cordon: Cordon::Ours,
     }
 }
 
@@ -145,6 +146,47 @@ async fn a_change_of_a_node_that_is_another_by_now_is_refused() -> Result<()> {
     Ok(())
 }
 
+fn retire(uid: &str, policy: NodeObjectPolicy) -> Action {
+    Action::RetireNode {
+        machine: nuc1(),
+        node: "nuc1".into(),
+        uid: uid.into(),
+        policy,
+    }
+}
+
+fn suspended(node: k8s_openapi::api::core::v1::Node) -> bool {
+    let conditions = node.status.and_then(|status| status.conditions);
+    conditions
+        .iter()
+        .flatten()
+        .any(|found| found.type_ == "Suspended" && found.status == "True")
+}
+
+#[tokio::test]
+async fn a_machine_deleted_while_its_node_is_kept_leaves_it_as_any_other_node() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.group("workers").await?;
+    stage.machine("nuc1").await?;
+    let node = stage.node("nuc1", json!({})).await?;
+    let uid = node.metadata.uid.context("uid")?;
+    let (shell, _running) = stage.leader().await?;
+    // Read off without our order: nothing had been fenced.
+    node_done(&shell, retire(&uid, NodeObjectPolicy::Retain))
+        .await?
+        .map_err(anyhow::Error::msg)?;
+    ensure!(suspended(stage.nodes().get("nuc1").await?));
+    let machines = stage.machines();
+    machines.delete("nuc1", &DeleteParams::default()).await?;
+    wait::until(LIMIT, "the object to go", async || {
+        ensure!(machines.get_opt("nuc1").await?.is_none());
+        Ok(())
+    })
+    .await?;
+    ensure!(!suspended(stage.nodes().get("nuc1").await?));
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_machine_that_is_off_has_its_node_deleted_or_suspended() -> Result<()> {
     let stage = Stage::set().await?;
@@ -157,27 +199,12 @@ async fn a_machine_that_is_off_has_its_node_deleted_or_suspended() -> Result<()>
         .uid
         .context("uid")?;
     let (shell, _running) = stage.leader().await?;
-    let retire = |uid: &str, policy| Action::RetireNode {
-        machine: nuc1(),
-        node: "nuc1".into(),
-        uid: uid.into(),
-        policy,
-    };
     node_done(&shell, fence())
         .await?
         .map_err(anyhow::Error::msg)?;
     node_done(&shell, retire(&uid, NodeObjectPolicy::Retain))
         .await?
         .map_err(anyhow::Error::msg)?;
-    let suspended = |node: k8s_openapi::api::core::v1::Node| {
-        let conditions = node
-            .status
-            .and_then(|status| status.conditions)
-            .unwrap_or_default();
-        conditions
-            .iter()
-            .any(|found| found.type_ == "Suspended" && found.status == "True")
-    };
     ensure!(suspended(stage.nodes().get("nuc1").await?));
     let resume = NodePatch {
         node: "nuc1".into(),
@@ -283,5 +310,48 @@ async fn pods_that_do_not_belong_to_a_node_are_listed() -> Result<()> {
         })
         .await?;
     ensure!(listed == Ok(vec!["lab/web".to_owned()]), "{listed:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_persons_cordon_is_left_when_a_fenced_machine_is_deleted_after_a_restart() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.group("workers").await?;
+    stage.machine("nuc1").await?;
+    stage.node("nuc1", json!({"unschedulable": true})).await?;
+    let (shell, running) = stage.leader().await?;
+    let fence = Action::Fence {
+        machine: nuc1(),
+        node: "nuc1".into(),
+        cordon: Cordon::Persons,
+    };
+    node_done(&shell, fence)
+        .await?
+        .map_err(anyhow::Error::msg)?;
+    running.stop.send(()).ok();
+    running.end.await??;
+    drop(shell);
+
+    // Whoever comes next knows it from the Node alone.
+    let (successor, _running) = stage.leader().await?;
+    stage
+        .machines()
+        .delete("nuc1", &DeleteParams::default())
+        .await?;
+    successor
+        .fact("the removal", |fact| {
+            matches!(fact, Fact::MachineRemoved(id) if *id == nuc1()).then_some(())
+        })
+        .await?;
+    wait::until(LIMIT, "the object to go", async || {
+        ensure!(stage.machines().get_opt("nuc1").await?.is_none());
+        Ok(())
+    })
+    .await?;
+    let node = stage.nodes().get("nuc1").await?;
+    ensure!(node.spec.context("spec")?.unschedulable == Some(true));
+    let annotations = node.metadata.annotations.unwrap_or_default();
+    ensure!(annotations.is_empty(), "{annotations:?}");
+    ensure!(!keys(&stage).await?.contains(&POWER_OFF.to_owned()));
     Ok(())
 }

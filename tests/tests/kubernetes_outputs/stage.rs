@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, anyhow};
 use coordinator::{
     args::{Election, KubernetesSettings},
     engine::{self, Core, Handle},
-    inputs::kubernetes::{Cluster, Inputs, LeadershipLost, Mandate, Shared},
+    inputs::kubernetes::{Cluster, Inputs, LeadershipLost, Shared},
+    mandate::Mandate,
     metrics::Metrics,
     outputs::kubernetes::outputs,
 };

@@ -7,12 +7,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::orders::order;
-use super::{Hold, Step, Stopping, hold};
+use super::{Obstacle, Step, Stopping, wait_out};
 use crate::agents::Agents;
 use crate::facts::{Report, ReportState};
 use crate::lab::Ctx;
 use crate::machine::{Machine, Phase, list};
 use crate::record::OperationKind;
+use crate::why::Why;
 
 /// Takes in a pod list. Only an empty one lets the order go out, at once.
 pub(crate) fn pods_listed(
@@ -31,12 +32,12 @@ pub(crate) fn pods_listed(
         Ok(pods) if pods.is_empty() => order(machine, &mut stopping, agents, ctx),
         Ok(pods) => {
             let message = format!("Not stopped: {} still run on it", list(&pods));
-            hold(
+            wait_out(
                 machine,
                 &mut stopping,
-                Hold {
-                    for_ms: ctx.policy.pods_retry_ms,
-                    why: "PodsStillRunning",
+                Obstacle {
+                    again_in_ms: ctx.policy.pods_retry_ms,
+                    why: Why::PodsStillRunning,
                     message,
                 },
                 ctx,
@@ -44,12 +45,12 @@ pub(crate) fn pods_listed(
         }
         Err(fault) => {
             let message = format!("Not stopped: its pods could not be listed ({fault})");
-            hold(
+            wait_out(
                 machine,
                 &mut stopping,
-                Hold {
-                    for_ms: ctx.policy.pods_retry_ms,
-                    why: "PodsUnknown",
+                Obstacle {
+                    again_in_ms: ctx.policy.pods_retry_ms,
+                    why: Why::PodsUnknown,
                     message,
                 },
                 ctx,
@@ -72,7 +73,7 @@ pub(crate) fn reported(machine: &mut Machine, report: &Report, agents: &Agents, 
     }
     match report.state {
         ReportState::Accepted => machine.explain(
-            "StopAccepted",
+            Why::StopAccepted,
             format!("{} has accepted the stop", report.agent),
         ),
         ReportState::Running | ReportState::Done => going_down(machine, &mut stopping, report, ctx),
@@ -101,7 +102,7 @@ fn going_down(machine: &mut Machine, stopping: &mut Stopping, report: &Report, c
         machine.touch();
     }
     machine.explain(
-        "GoingDown",
+        Why::GoingDown,
         format!("{} has said that it goes down", report.agent),
     );
 }
@@ -141,12 +142,12 @@ fn refused(
         "{} refused the stop: {} ({})",
         report.agent, report.message, report.code
     );
-    hold(
+    wait_out(
         machine,
         stopping,
-        Hold {
-            for_ms: wait_ms,
-            why: "StopRefused",
+        Obstacle {
+            again_in_ms: wait_ms,
+            why: Why::StopRefused,
             message,
         },
         ctx,

@@ -6,13 +6,14 @@
 use alloc::format;
 use alloc::string::String;
 
-use super::{Hold, Step, Stopping, hold};
+use super::{Obstacle, Step, Stopping, wait_out};
 use crate::actions::Verb;
 use crate::agents::Agents;
 use crate::ids::AgentId;
 use crate::lab::Ctx;
 use crate::machine::{Executor, Machine};
 use crate::spec::{Redfish, StopMethod};
+use crate::why::Why;
 
 /// Sends the order by the method whose turn it is, or says what is missing.
 pub(crate) fn order(
@@ -33,12 +34,12 @@ pub(crate) fn order(
         }
     }
     let message = String::from("Not stopped: its agent is not heard and no relay reaches its BMC");
-    hold(
+    wait_out(
         machine,
         stopping,
-        Hold {
-            for_ms: ctx.policy.accept_ms,
-            why: "NoWayToStop",
+        Obstacle {
+            again_in_ms: ctx.policy.accept_ms,
+            why: Why::NoWayToStop,
             message,
         },
         ctx,
@@ -132,13 +133,17 @@ pub(crate) fn order_bmc(
 }
 
 fn sent(machine: &mut Machine, stopping: &mut Stopping, message: String, ctx: &mut Ctx<'_>) {
+    if stopping.tries == 0 {
+        // Nobody could heed an order that was held up.
+        stopping.started_ms = ctx.now.boot_ms;
+    }
     stopping.tries += 1;
     stopping.order_left = true;
     stopping.step = Step::Ordered {
         sent_ms: ctx.now.boot_ms,
     };
     ctx.at(ctx.now.boot_ms.saturating_add(ctx.policy.accept_ms));
-    machine.explain("StopSent", message);
+    machine.explain(Why::StopSent, message);
 }
 
 pub(crate) fn resend(

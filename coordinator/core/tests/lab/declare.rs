@@ -1,7 +1,7 @@
 //! Declarations for tests: short to write, with the product's defaults.
 
 use coordinator_core::{
-    AgentId, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins, MachineId, MachineSpec, Mode,
+    AgentId, Concerns, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins, MachineId, MachineSpec, Mode,
     NodeObjectPolicy, NodeRef, PowerPolicy, Redfish, Request, StopMethod, Timeouts, WakeMethod,
     WakeOnLan,
 };
@@ -60,6 +60,7 @@ pub(crate) fn machine_spec(name: &str) -> MachineSpec {
             off_hold_ms: 60_000,
         },
         fault: None,
+        concerns: Concerns::new(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What must not move power: pauses, repeated reports, machines that were on all along, Nodes of machines that live.
 
 use coordinator_core::{
-    AgentId, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName, PowerRead, Report,
-    ReportState, Timeouts,
+    AgentId, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName, Policy, PowerRead,
+    Report, ReportState, Timeouts,
 };
 
 use crate::declare::{
@@ -142,4 +142,36 @@ fn a_manual_group_makes_up_for_a_machine_that_does_not_start_and_keeps_to_it() {
     world.run_for(200_000);
     assert!(world.sims["m2"].on);
     assert!(world.writes < 20, "{} writes", world.writes);
+}
+
+#[test]
+fn the_machines_of_coordinator_and_broker_are_not_stopped_and_the_autoscaler_is_told() {
+    let policy = Policy {
+        own_node: Some("k1".into()),
+        broker_node: Some("k2".into()),
+        grace_ms: 15_000,
+        ..Policy::default()
+    };
+    let specs = vec![group(), kubelet("k1"), kubelet("k2"), kubelet("k3")];
+    let mut world = World::with_policy(specs, policy);
+    assert_eq!(world.call(increase(3, 0)), Answer::Done);
+    world.run_for(120_000);
+    for (name, reason) in [("k1", "OwnMachine"), ("k2", "BrokerMachine")] {
+        let Answer::Rejected(refused) = world.call(delete(&[name])) else {
+            panic!("{name} was given back");
+        };
+        assert!(refused.message.contains(reason), "{}", refused.message);
+        let told = &world.nodes[name].annotations;
+        assert_eq!(
+            told["cluster-autoscaler.kubernetes.io/scale-down-disabled"],
+            "true"
+        );
+        assert_eq!(
+            told["homelab-autoscaler.dev/scale-down-disabled-by"],
+            reason
+        );
+    }
+    assert_eq!(world.call(delete(&["k3"])), Answer::Done);
+    world.run_for(120_000);
+    assert_eq!(world.stopped().into_iter().collect::<Vec<_>>(), ["k3"]);
 }

@@ -3,7 +3,7 @@
 //! Holds: every outcome comes back as a fact a little later; an agent that is down or mute answers nothing.
 
 use coordinator_core::{
-    Action, Command, Fact, GroupId, GroupRecord, MachineId, NodeObjectPolicy, NodePatch, PowerRead,
+    Action, Command, Cordon, Fact, GroupId, GroupRecord, MachineId, NodeObjectPolicy, NodePatch, PowerRead,
     Report, ReportState, StoreFault, Taint, Verb,
 };
 
@@ -18,6 +18,7 @@ impl World {
                 group,
                 expected,
                 record,
+                deadline_ms: _,
             } => self.commit(group, expected, record),
             Action::Record {
                 machine,
@@ -43,12 +44,19 @@ impl World {
                 let before = self.answers.insert(ticket.0, (self.now_ms, answer));
                 assert!(before.is_none(), "ticket {ticket:?} was answered twice");
             }
-            Action::Send(command) => self.carry_out(&command),
+            Action::Send(command) => {
+                self.carry_out(&command);
+                self.commands.push(command);
+            }
             Action::Ping { agent } => {
                 let name = agent.as_str().to_owned();
                 self.beat(&name);
             }
-            Action::Fence { machine, node } => self.fence(machine, &node),
+            Action::Fence {
+                machine,
+                node,
+                cordon,
+            } => self.fence(machine, &node, cordon),
             Action::ListPods { machine, node } => {
                 let pods = self.pods.get(&node).cloned().unwrap_or_default();
                 self.later(
@@ -92,7 +100,7 @@ impl World {
         }
     }
 
-    fn fence(&mut self, machine: MachineId, name: &str) {
+    fn fence(&mut self, machine: MachineId, name: &str, cordon: Cordon) {
         self.writes += 1;
         let Some(node) = self.nodes.get_mut(name) else {
             return self.later(
@@ -104,6 +112,10 @@ impl World {
             );
         };
         node.unschedulable = true;
+        if cordon == Cordon::Persons {
+            let kept = "homelab-autoscaler.dev/cordoned-by-person".into();
+            node.annotations.insert(kept, "true".into());
+        }
         if !node.taints.iter().any(|t| t.key == FENCE) {
             node.taints.push(Taint {
                 key: FENCE.into(),
@@ -164,6 +176,10 @@ impl World {
             node.provider_id = provider_id;
         }
         node.labels.extend(patch.labels);
+        node.annotations.extend(patch.annotations);
+        for key in &patch.remove_annotations {
+            node.annotations.remove(key);
+        }
         node.suspended &= !patch.resume;
         if let Some(taints) = patch.taints {
             node.taints = taints.to;

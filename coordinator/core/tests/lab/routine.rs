@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use coordinator_core::{AgentId, Beat, Fact, MachineId, PhaseName};
+use coordinator_core::{AgentId, Beat, Fact, Joins, MachineId, MachineSpec, NodeSeen, PhaseName};
 
-use crate::declare::{kubelet, lab};
+use crate::declare::{group, increase, kubelet, lab, machine_spec};
 use crate::world::World;
 
 const SECOND_MS: u64 = 1_000;
@@ -45,6 +45,7 @@ fn an_expected_sign_of_life_leaves_the_view_as_it_is_until_the_next_look() {
         beat("m1", world.boot_id("m1")),
         beat("pi", world.boot_id("pi")),
         Fact::LeaseRenewed { name: "k1".into() },
+        Fact::NodeSeen(world.nodes["k1"].clone()),
     ];
     for fact in facts {
         world.run_for(2 * SECOND_MS);
@@ -53,7 +54,7 @@ fn an_expected_sign_of_life_leaves_the_view_as_it_is_until_the_next_look() {
         assert!(world.lab.decide(world.now()).is_empty(), "{fact:?}");
         let after = world.lab.view(world.now());
         assert!(Arc::ptr_eq(&before, &after), "{fact:?}");
-        let soon = world.now_ms + SECOND_MS;
+        let soon = world.now_ms + 5 * SECOND_MS;
         assert!(
             world.lab.deadline().is_some_and(|at| at <= soon),
             "{fact:?}"
@@ -82,4 +83,51 @@ fn one_that_falls_silent_among_others_is_noticed_in_time() {
         assert_eq!(phase(&mut world, name), PhaseName::Unknown, "{name}");
     }
     assert_eq!(phase(&mut world, "m2"), PhaseName::Running);
+}
+
+/// `k1`, whose agent and whose core Node bear names of their own.
+fn alias(agent: &str, node: &str) -> Fact {
+    Fact::MachineApplied(MachineSpec {
+        joins: Joins::Kubelet,
+        agent: AgentId::new(agent),
+        node_name: node.into(),
+        ..machine_spec("k1")
+    })
+}
+
+#[test]
+fn a_heartbeat_of_a_machine_that_boots_is_looked_at_at_once_whatever_its_agent_is_called() {
+    let mut world = World::new(vec![group(), alias("box", "host")]);
+    world.sims.get_mut("k1").expect("declared").never_boots = true;
+    world.run_for(500);
+    world.ask(increase(1, 0));
+    world.run_for(500);
+    let mut looked_at = || {
+        let before = world.lab.view(world.now());
+        world.tell(beat("box", "boot-1".into()));
+        world.settle();
+        assert_eq!(phase(&mut world, "k1"), PhaseName::Waking);
+        !Arc::ptr_eq(&before, &world.lab.view(world.now()))
+    };
+    assert!(looked_at(), "a boot that nobody knew of");
+    assert!(looked_at(), "the same boot, and still no kubelet");
+}
+
+#[test]
+fn a_lease_counts_for_the_machine_that_declares_the_name_of_its_node() {
+    let mut world = World::new(vec![group(), alias("box", "host")]);
+    let renewed = |name: &str| Fact::LeaseRenewed { name: name.into() };
+    world.tell(Fact::NodeSeen(NodeSeen {
+        name: "host".into(),
+        ..NodeSeen::default()
+    }));
+    world.tell(renewed("host"));
+    world.settle();
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
+    world.redeclare(alias("box", "other"));
+    for _ in 0..world.policy.lease_silent_ms / SECOND_MS {
+        world.tell(renewed("host"));
+        world.run_for(SECOND_MS);
+    }
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Unknown, "another name");
 }

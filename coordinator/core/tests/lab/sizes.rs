@@ -1,6 +1,8 @@
 //! Sizes: exactly what was asked for, all or nothing, once.
 
-use coordinator_core::{Answer, Fact, GroupSpec, InstanceState, RejectedKind, StoreFault};
+use coordinator_core::{
+    Answer, Fact, GroupSpec, InstanceState, MachineId, RejectedKind, StoreFault,
+};
 
 use crate::declare::{decrease, delete, group_id, group_spec, increase, lab, machine};
 use crate::world::World;
@@ -175,7 +177,7 @@ fn a_lost_race_is_applied_to_what_is_stored_now() {
     let mut world = World::new(lab(4));
     let stored = world.store_groups.entry(group_id()).or_default();
     stored.sequence = 5;
-    stored.wanted = vec![coordinator_core::MachineId::new("m1")];
+    stored.wanted = vec![MachineId::new("m1")];
     assert_eq!(world.call(increase(1, 0)), Answer::Done);
     let stored = &world.store_groups[&group_id()];
     assert_eq!(stored.sequence, 6);
@@ -251,4 +253,16 @@ fn a_failed_store_is_said_and_the_next_call_works() {
     assert_eq!(world.call(increase(1, 0)), Answer::Done);
     world.redeclare(machine("m9"));
     assert_eq!(target(&mut world), 1);
+}
+
+#[test]
+fn names_that_nobody_declares_any_more_leave_the_wish_with_its_next_change() {
+    let mut world = World::new(lab(3));
+    assert_eq!(world.call(increase(2, 0)), Answer::Done);
+    world.redeclare(Fact::MachineRemoved(MachineId::new("m1")));
+    let stored = world.store_groups[&group_id()].clone();
+    assert_eq!(stored.wanted.len(), 2, "no write for it alone");
+    assert_eq!(world.call(increase(1, stored.sequence)), Answer::Done);
+    let wanted = ["m2", "m3"].map(MachineId::new);
+    assert_eq!(world.store_groups[&group_id()].wanted, wanted);
 }

@@ -5,7 +5,7 @@ use coordinator_core::{
     PhaseName, PowerState, RejectedKind, Timeouts,
 };
 
-use crate::declare::{bmc, delete, group, group_id, group_spec, increase, kubelet, lab};
+use crate::declare::{bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab};
 use crate::steps::{phase, running};
 use crate::world::World;
 
@@ -35,7 +35,7 @@ fn delete_drops_the_target_at_once_and_lists_the_machine_as_deleting_until_it_is
     assert_eq!(phase(&mut world, "m1"), PhaseName::Off);
     let record = &world.store_machines[&MachineId::new("m1")];
     assert!(
-        record.order.is_none() && record.power.inferred && record.power.state == PowerState::Off
+        record.order.is_none() && record.power.inferred() && record.power.state == PowerState::Off
     );
     assert_eq!(world.stops("m1"), 1);
     assert!(world.sims["m2"].on);
@@ -180,7 +180,7 @@ fn a_bmc_confirms_off_without_waiting_for_the_hold_time() {
     world.run_for(25_000);
     assert_eq!(phase(&mut world, "r1"), PhaseName::Off);
     let record = &world.store_machines[&MachineId::new("r1")];
-    assert!(!record.power.inferred);
+    assert!(!record.power.inferred());
 }
 
 #[test]
@@ -250,4 +250,40 @@ fn a_retained_node_is_suspended_until_its_kubelet_is_back() {
     let view = world.lab.view(now);
     assert!(view.held_nodes.is_empty());
     assert_eq!(view.by_node_name["k1"], group_id());
+}
+
+fn retained(name: &str) -> Vec<Fact> {
+    let retain = GroupSpec {
+        node_object_policy: NodeObjectPolicy::Retain,
+        ..group_spec()
+    };
+    vec![Fact::GroupApplied(retain), kubelet(name)]
+}
+
+#[test]
+fn a_running_machine_whose_node_still_says_suspended_is_resumed() {
+    let mut world = running(retained("k1"), 1);
+    // What was kept for it is done with, and the mark shows up late.
+    let node = world.nodes.get_mut("k1").expect("node");
+    node.suspended = true;
+    let node = node.clone();
+    world.tell(Fact::NodeSeen(node));
+    world.run_for(30_000);
+    assert!(!world.nodes["k1"].suspended);
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
+}
+
+#[test]
+fn a_kept_node_is_nobodys_while_its_machine_may_still_come_to_be_stopped() {
+    let mut world = running(retained("k1"), 1);
+    assert_eq!(world.call(delete(&["k1"])), Answer::Done);
+    world.run_for(200_000);
+    let looked = world.store_groups[&group_id()].sequence;
+    assert_eq!(world.call(increase(1, looked)), Answer::Done);
+    world.run_for(1_000);
+    assert_eq!(world.call(decrease(-1)), Answer::Done);
+    world.run_for(1_000);
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Stopping);
+    let now = world.now();
+    assert!(world.lab.view(now).held_nodes.contains("k1"));
 }

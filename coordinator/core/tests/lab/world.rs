@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coordinator_core::{
-    AgentId, AgentInfo, Answer, Beat, Event, Fact, GroupId, GroupRecord, Joins, Lab, MachineId,
-    MachineRecord, NodeSeen, Now, Policy, Request, Ticket, Token,
+    AgentId, AgentInfo, Answer, Beat, Command, Event, Fact, GroupId, GroupRecord, Joins, Lab,
+    MachineId, MachineRecord, NodeSeen, Now, Policy, Request, Ticket, Token,
 };
 
 use crate::declare;
@@ -75,6 +75,7 @@ pub(crate) struct World {
     pub(crate) effects: Vec<(u64, Effect)>,
     pub(crate) answers: BTreeMap<u64, (u64, Answer)>,
     pub(crate) events: Vec<Event>,
+    pub(crate) commands: Vec<Command>,
     pub(crate) store_groups: BTreeMap<GroupId, GroupRecord>,
     pub(crate) store_machines: BTreeMap<MachineId, MachineRecord>,
     pub(crate) store_up: bool,
@@ -114,6 +115,7 @@ impl World {
             effects: Vec::new(),
             answers: BTreeMap::new(),
             events: Vec::new(),
+            commands: Vec::new(),
             store_groups: BTreeMap::new(),
             store_machines: BTreeMap::new(),
             store_up: true,
@@ -160,6 +162,7 @@ impl World {
                 segments: vec!["default".into()],
                 credentials: None,
                 wake_armed: None,
+                arch: None,
                 macs: vec![],
                 high_water: vec![],
             }));

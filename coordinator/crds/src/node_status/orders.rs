@@ -29,23 +29,12 @@ pub struct Operation {
     pub step: String,
     /// When it began.
     pub started_at: Time,
-    /// Who asked: cluster-autoscaler, a person, or homelab-autoscaler itself.
+    /// Who asked and for what: cluster-autoscaler IncreaseSize(1), a person, minSize.
     #[schemars(length(max = 256))]
     pub by: String,
-    /// For what, for example IncreaseSize(1).
-    #[serde(default)]
-    #[schemars(length(max = 256))]
-    pub reason: String,
     /// When it is given up, for people to read; the coordinator's own deadline runs on its boot clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
-    /// Commands sent so far.
-    #[serde(default)]
-    pub attempt: u32,
-    /// Id of the last command sent.
-    #[serde(default, rename = "commandID", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub command_id: Option<String>,
     /// Boot id of the machine when the operation began; a stop is meant for this boot only.
     #[serde(default, rename = "bootID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -62,10 +51,6 @@ pub enum OperationKind {
     Wake,
     /// Shut it down.
     Stop,
-    /// Cut its power after a shutdown that did not end.
-    ForceOff,
-    /// Stop it once and wake it once, to learn whether we can.
-    Prove,
 }
 
 /// Fencing token, compared by epoch and then by seq.
@@ -90,7 +75,7 @@ pub struct Token {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderedOff {
-    /// Who ordered it.
+    /// Who ordered it and by what: cluster-autoscaler DeleteNodes(1), a person.
     #[schemars(length(max = 256))]
     pub by: String,
     /// Id of the order.
@@ -98,10 +83,6 @@ pub struct OrderedOff {
     pub id: String,
     /// When.
     pub at: Time,
-    /// For what, for example DeleteNodes.
-    #[serde(default)]
-    #[schemars(length(max = 256))]
-    pub reason: String,
     /// Wake it again once it is off: a proof that it can be woken.
     #[serde(default)]
     pub then_wake: bool,

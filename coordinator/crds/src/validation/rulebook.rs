@@ -95,7 +95,11 @@ fn collect_elsewhere(schema: &Value, found: &mut BTreeSet<String>) {
 
 /// The line for a broken rule. Single values are shown, whole objects and lists are not.
 fn problem(book: &Book, object: &Value, error: &ValidationError) -> Problem {
-    let (field, value) = place(&book.schema, object, &error.field_path);
+    let (mut field, value) = place(&book.schema, object, &error.field_path);
+    if field.is_empty() {
+        // Rules of the whole object are about its name; the API server names no field there.
+        field.push_str("metadata.name");
+    }
     if error.kind != ErrorKind::ValidationFailure {
         let what = format!(
             "Invalid value: rule {:?} cannot be evaluated: {}",

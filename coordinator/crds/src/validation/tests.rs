@@ -228,7 +228,8 @@ fn every_size_is_bounded() {
 
 /// A change of status, judged by the transition rules.
 fn change(kind: Kind, old: Value, new: Value) -> Vec<String> {
-    let (old, new) = (json!({"status": old}), json!({"status": new}));
+    let object = |status| json!({"metadata": {"name": "x"}, "status": status});
+    let (old, new) = (object(old), object(new));
     rulebook::broken_rules(kind, &new, Some(&old))
         .into_iter()
         .map(|problem| problem.text)

@@ -44,12 +44,16 @@ fn full_record() -> MachineRecord {
         }),
         power: core::PowerRecord {
             state: core::PowerState::Off,
-            inferred: true,
+            witness: Some(core::Witness::Silence),
             since_ms: NOW,
         },
         boot_id: Some("boot-1".into()),
         proven_at_ms: Some(NOW - 5_000),
+        boots_s: vec![48, 71],
         last_off_at_ms: Some(NOW - 6_000),
+        outage: Some(core::Outage::PowerCut {
+            until_ms: NOW + 300_000,
+        }),
         quarantine: Some(core::Quarantine {
             until_ms: NOW + 300_000,
             failures: 2,
@@ -120,7 +124,6 @@ fn storing_a_record_leaves_the_fields_of_others_and_clears_what_is_over() {
         "token": {"epoch": 3, "seq": 1}, "agent": {"publicKey": "ed25519:abc"},
         "ask": {"id": "a2", "verb": "Retry", "by": "ann"}, "phase": "Waking",
         "operation": {"id": "x", "kind": "Wake", "token": {"epoch": 3, "seq": 1}, "step": "Waking", "startedAt": "2026-11-21T10:00:00Z", "by": "ann"},
-        "wake": {"bootSeconds": [48, 71]},
     }));
     store_machine(&MachineRecord::default(), &mut status);
     assert_eq!(status.operation, None);
@@ -129,7 +132,6 @@ fn storing_a_record_leaves_the_fields_of_others_and_clears_what_is_over() {
         Some(crds::node_status::Token { epoch: 3, seq: 1 })
     );
     assert_eq!(pinned_key(Some(&status)), Some("ed25519:abc"));
-    assert_eq!(status.wake.as_ref().unwrap().boot_seconds, [48, 71]);
     assert!(status.ask.is_some());
     store_machine(
         &MachineRecord {
@@ -238,4 +240,29 @@ fn a_request_is_read_until_it_was_taken() {
         assert_eq!(ask(&MachineId::new("nuc1"), &status), None);
     }
     assert_eq!(ask(&MachineId::new("nuc1"), &NodeStatus::default()), None);
+}
+
+#[test]
+fn who_established_power_is_written_and_read_again() {
+    for (witness, source, inferred) in [
+        (core::Witness::Bmc, "bmc", false),
+        (core::Witness::Agent, "agent", false),
+        (core::Witness::Kubelet, "kubelet", false),
+        (core::Witness::Person, "person", true),
+        (core::Witness::Silence, "inferred", true),
+    ] {
+        let record = MachineRecord {
+            power: core::PowerRecord {
+                state: core::PowerState::Off,
+                witness: Some(witness),
+                since_ms: NOW,
+            },
+            ..MachineRecord::default()
+        };
+        let mut status = NodeStatus::default();
+        store_machine(&record, &mut status);
+        let power = status.power.clone().unwrap();
+        assert_eq!((power.source.as_str(), power.inferred), (source, inferred));
+        assert_eq!(machine_record(Some(&status)), record);
+    }
 }

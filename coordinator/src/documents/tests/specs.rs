@@ -120,3 +120,42 @@ fn without_kubernetes_every_machine_joins_by_its_agent() {
         core::Joins::Agent
     );
 }
+
+#[test]
+fn a_slow_boot_is_a_concern_and_what_two_machines_share_is_a_fault() {
+    let groups = [group(json!({}))];
+    let slow = node(
+        json!({"group": "workers", "wakeOnLAN": {"mac": "1c:69:7a:0b:11:02"}, "timeouts": {"boot": "20m"}}),
+    );
+    let mut twin = slow.clone();
+    twin.metadata.name = Some("nuc2".into());
+    twin.spec.timeouts = crds::node::Timeouts::default();
+    let key = |name: &str| ("lab".to_owned(), name.to_owned());
+
+    let judged = judge(&groups, std::slice::from_ref(&slow));
+    let alone = &judged[&key("nuc1")];
+    assert_eq!(alone.fault, None);
+    let concern = &alone.concerns[&core::Concern::BootAboveProvisionTime];
+    assert!(
+        concern.starts_with("spec.timeouts.boot: Invalid value: \"20m\"")
+            && concern.contains("15m"),
+        "{concern}"
+    );
+    let spec = machine_spec(&slow, Place::Cluster, Some(alone));
+    assert_eq!((spec.fault, spec.concerns), (None, alone.concerns.clone()));
+
+    let judged = judge(&groups, &[slow.clone(), twin]);
+    for name in ["nuc1", "nuc2"] {
+        let fault = judged[&key(name)].fault.as_ref().unwrap();
+        assert_eq!(fault.reason, "DuplicateMAC");
+    }
+    assert!(
+        judge(
+            &groups,
+            &[node(
+                json!({"group": "workers", "wakeOnLAN": {"mac": "1c:69:7a:0b:11:02"}})
+            )]
+        )
+        .is_empty()
+    );
+}

@@ -1,8 +1,9 @@
 //! What is shown says what is so.
 
+use super::groups::{described_group, group_view};
 use super::*;
 
-fn machine_view() -> MachineView {
+pub(super) fn machine_view() -> MachineView {
     MachineView {
         id: MachineId::new("nuc1"),
         namespace: "lab".into(),
@@ -17,10 +18,14 @@ fn machine_view() -> MachineView {
         by: String::new(),
         provider_id: "homelab://lab/nuc1".into(),
         proven_at_ms: Some(NOW),
+        deadline_ms: None,
         quarantined_until_ms: None,
+        max_sizes: None,
+        instead: Vec::new(),
         wake_armed: Some(true),
         ready: true,
         fault: None,
+        concerns: core::Concerns::new(),
     }
 }
 
@@ -36,7 +41,10 @@ fn described(view: &MachineView, mut status: NodeStatus) -> NodeStatus {
     status
 }
 
-fn condition<'a>(conditions: &'a [crds::Condition], type_: &str) -> Option<&'a crds::Condition> {
+pub(super) fn condition<'a>(
+    conditions: &'a [crds::Condition],
+    type_: &str,
+) -> Option<&'a crds::Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
@@ -227,119 +235,98 @@ fn conditions_of_others_stay() {
     );
 }
 
-fn group_view() -> GroupView {
-    GroupView {
-        id: GroupId::new("lab/workers"),
-        min_size: 0,
-        max_size: 3,
-        target: 1,
-        ready: 1,
-        sequence: 4,
-        instances: Vec::new(),
-        template: None,
-        scale_down: None,
-        node_object_policy: core::NodeObjectPolicy::Delete,
-        debug: "1 of 3 wanted, 1 ready".into(),
-        frozen: false,
-        autoscaled: true,
-    }
-}
-
-#[test]
-fn a_group_counts_its_members_and_keeps_its_wish() {
-    let members = [
-        machine_view(),
-        MachineView {
-            phase: PhaseName::Off,
-            wanted: Wish::Off,
-            ..machine_view()
-        },
-        MachineView {
-            phase: PhaseName::Waking,
-            ready: false,
-            id: MachineId::new("nuc3"),
-            ..machine_view()
-        },
-        MachineView {
-            quarantined_until_ms: Some(NOW),
-            ..machine_view()
-        },
-    ];
-    let members: Vec<&MachineView> = members.iter().collect();
-    let record = GroupRecord {
-        sequence: 4,
-        ..GroupRecord::default()
-    };
-    let mut status = GroupStatus {
-        wanted: Some(wanted(&record)),
-        ..GroupStatus::default()
-    };
-    let present = Present {
-        generation: Some(2),
-        now_ms: NOW,
-    };
-    describe_group(&group_view(), &members, present, &mut status);
-    assert_eq!(group_record(Some(&status)), record);
-    assert_eq!(
-        (
-            status.target_size,
-            status.ready,
-            status.max_size,
-            status.members
-        ),
-        (Some(1), Some(1), Some(3), Some(4))
-    );
-    assert_eq!(
-        (status.transitioning, status.asleep, status.quarantined),
-        (Some(1), Some(1), Some(1))
-    );
-    let ready = condition(&status.conditions, "Ready").unwrap();
-    assert_eq!(
-        (ready.status, ready.reason.as_str()),
-        (ConditionStatus::False, "Transitioning")
-    );
-    assert_eq!(
-        ready.message,
-        "1 of 1 wanted machines run; not as wanted: nuc3"
-    );
-    assert_eq!(status, through_json(&status));
-}
-
-#[test]
-fn a_frozen_group_and_one_that_retains_say_so() {
-    let view = GroupView {
-        frozen: true,
-        node_object_policy: core::NodeObjectPolicy::Retain,
-        ..group_view()
-    };
-    let mut status = GroupStatus::default();
-    describe_group(
-        &view,
-        &[],
-        Present {
-            generation: None,
-            now_ms: NOW,
-        },
-        &mut status,
-    );
-    let types: Vec<_> = status
-        .conditions
-        .iter()
-        .map(|c| (c.type_.as_str(), c.status))
-        .collect();
-    assert_eq!(
-        types,
-        [
-            ("MassSilence", ConditionStatus::True),
-            ("Ready", ConditionStatus::True),
-            ("RetainNeedsCA136", ConditionStatus::Unknown)
-        ]
-    );
-}
-
 #[test]
 fn an_unreadable_object_is_told_with_what_is_wrong() {
     let found = invalid_spec("spec.group: missing");
     assert_eq!(found[0].type_, "InvalidSpec");
     assert!(found[1].message.starts_with("spec.group: missing; until"));
+}
+
+#[test]
+fn a_concern_is_a_condition_while_it_lasts_and_false_afterwards() {
+    let mut status = NodeStatus::default();
+    for concern in core::Concern::OF_MACHINES {
+        let view = MachineView {
+            concerns: core::Concerns::from([(concern, "do this".to_owned())]),
+            ..machine_view()
+        };
+        status = described(&view, status);
+        let found = condition(&status.conditions, concern.as_str()).unwrap();
+        assert_eq!(
+            (found.status, found.message.as_str()),
+            (ConditionStatus::True, "do this")
+        );
+        let ready = condition(&status.conditions, "Ready").unwrap();
+        assert_eq!(
+            ready.status,
+            ConditionStatus::True,
+            "it is managed all the same"
+        );
+        status = described(&machine_view(), status);
+        let found = condition(&status.conditions, concern.as_str()).unwrap();
+        assert_eq!(found.status, ConditionStatus::False);
+    }
+    for concern in core::Concern::OF_GROUPS {
+        let view = GroupView {
+            concerns: core::Concerns::from([(concern, "do that".to_owned())]),
+            ..group_view()
+        };
+        let status = described_group(&view);
+        let found = condition(&status.conditions, concern.as_str()).unwrap();
+        assert_eq!(found.status, ConditionStatus::True);
+        let calm = described_group(&group_view());
+        assert_eq!(condition(&calm.conditions, concern.as_str()), None);
+    }
+}
+
+#[test]
+fn an_operation_under_way_shows_when_it_is_given_up() {
+    let operation = json!({"operation": {"id": "x", "kind": "Wake", "token": {"epoch": 3, "seq": 1}, "step": "Waking",
+        "startedAt": "2026-11-21T10:00:00Z", "by": "ann"}});
+    let view = MachineView {
+        deadline_ms: Some(NOW),
+        ..machine_view()
+    };
+    let status = described(&view, from(operation));
+    assert_eq!(status.operation.unwrap().deadline, Some(whole_second(NOW)));
+}
+
+#[test]
+fn a_quarantined_machine_names_who_is_woken_instead_and_what_its_group_has_without_it() {
+    let view = MachineView {
+        quarantined_until_ms: Some(NOW + 300_000),
+        why: "BootTimeout",
+        message: "No sign of life in 10m0s.".into(),
+        max_sizes: Some((3, 2)),
+        instead: vec![MachineId::new("nuc2")],
+        ready: false,
+        ..machine_view()
+    };
+    let status = described(&view, NodeStatus::default());
+    assert_eq!(
+        status.why.as_deref(),
+        Some("BootTimeout: next try 14:18 UTC, nuc2 is being woken instead")
+    );
+    let told = condition(&status.conditions, "Quarantined").unwrap();
+    assert!(
+        told.message
+            .contains("Out of group lab/workers (maxSize 3 → 2) until 14:18 UTC"),
+        "{}",
+        told.message
+    );
+}
+
+#[test]
+fn a_lock_of_somebody_else_is_a_condition_while_it_stands() {
+    let held = MachineView {
+        fault: Some("Locked: ann holds it for firmware-update since 10:00".into()),
+        ..machine_view()
+    };
+    let status = described(&held, NodeStatus::default());
+    let locked = condition(&status.conditions, "Locked").unwrap();
+    assert_eq!(locked.status, ConditionStatus::True);
+    assert!(locked.message.starts_with("ann holds it"), "{locked:?}");
+    let freed = described(&machine_view(), status);
+    let freed = condition(&freed.conditions, "Locked").unwrap();
+    assert_eq!(freed.status, ConditionStatus::False);
 }

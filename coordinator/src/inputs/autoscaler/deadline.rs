@@ -1,7 +1,9 @@
 //! The caller's deadline, from the header `grpc-timeout`.
 //! Holds: a part of the time is kept in reserve, so that the answer reaches a caller that is still there.
 
-use tonic::metadata::MetadataMap;
+use std::time::Duration;
+
+use http::HeaderMap;
 
 /// What the autoscaler waits when its configuration says nothing; used where a caller names no limit.
 const DEFAULT_MS: u64 = 5_000;
@@ -10,19 +12,28 @@ const RESERVE_FRACTION: u64 = 8;
 /// …but no more than this.
 const RESERVE_MAX_MS: u64 = 400;
 
+/// How long the caller waits from its call on.
+pub(super) fn limit(headers: &HeaderMap) -> Duration {
+    Duration::from_millis(limit_ms(headers))
+}
+
 /// The last moment for a commit on the boot clock, for a call that arrived at `arrived_ms`.
-pub(super) fn of(metadata: &MetadataMap, arrived_ms: u64) -> u64 {
-    let timeout_ms = metadata
+pub(super) fn of(headers: &HeaderMap, arrived_ms: u64) -> u64 {
+    let limit_ms = limit_ms(headers);
+    let reserve = (limit_ms / RESERVE_FRACTION).min(RESERVE_MAX_MS);
+    arrived_ms.saturating_add(limit_ms - reserve)
+}
+
+fn limit_ms(headers: &HeaderMap) -> u64 {
+    headers
         .get("grpc-timeout")
         .and_then(|value| value.to_str().ok())
         .and_then(milliseconds)
-        .unwrap_or(DEFAULT_MS);
-    let reserve = (timeout_ms / RESERVE_FRACTION).min(RESERVE_MAX_MS);
-    arrived_ms.saturating_add(timeout_ms - reserve)
+        .unwrap_or(DEFAULT_MS)
 }
 
 /// At most eight digits and a unit, rounded down; `None` for any other text.
-fn milliseconds(text: &str) -> Option<u64> {
+pub(super) fn milliseconds(text: &str) -> Option<u64> {
     let unit = text.chars().last()?;
     let digits = text.strip_suffix(unit)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -70,14 +81,14 @@ mod tests {
     #[test]
     fn a_reserve_is_kept_and_no_header_means_the_usual_limit() {
         let with = |timeout: &'static str| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", timeout.parse().unwrap());
-            of(&metadata, 1_000)
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", timeout.parse().unwrap());
+            of(&headers, 1_000)
         };
         assert_eq!(with("800m"), 1_700);
         assert_eq!(with("1M"), 60_600);
         assert_eq!(with("0m"), 1_000);
         assert_eq!(with("nonsense"), 5_600);
-        assert_eq!(of(&MetadataMap::new(), 1_000), 5_600);
+        assert_eq!(of(&HeaderMap::new(), 1_000), 5_600);
     }
 }

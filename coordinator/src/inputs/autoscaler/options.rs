@@ -4,7 +4,9 @@
 
 use coordinator_core::{GroupView, ScaleDown};
 use prost_types::Duration;
-use proto_autoscaler::{NodeGroupAutoscalingOptions, NodeGroupAutoscalingOptionsResponse};
+use proto_autoscaler::{
+    NodeGroupAutoscalingOptions, NodeGroupAutoscalingOptionsResponse, OptionDurations,
+};
 use tonic::Status;
 
 /// The defaults with the group's overrides; Unimplemented where nothing is overridden, so that the autoscaler's own count.
@@ -15,18 +17,20 @@ pub(super) fn answer(
     let Some(overrides) = &group.scale_down else {
         return Err(Status::unimplemented("no options are overridden"));
     };
-    let Some(defaults) = defaults else {
+    let whole = defaults.and_then(|defaults| Some((defaults, defaults.durations()?)));
+    let Some((defaults, durations)) = whole else {
         return Err(Status::unimplemented(
-            "options need the autoscaler's defaults to start from",
+            "options need all of the autoscaler's defaults to start from",
         ));
     };
     Ok(NodeGroupAutoscalingOptionsResponse {
-        node_group_autoscaling_options: Some(overlaid(defaults, overrides)),
+        node_group_autoscaling_options: Some(overlaid(defaults, durations, overrides)),
     })
 }
 
 fn overlaid(
     defaults: NodeGroupAutoscalingOptions,
+    durations: OptionDurations,
     overrides: &ScaleDown,
 ) -> NodeGroupAutoscalingOptions {
     let ScaleDown {
@@ -41,18 +45,13 @@ fn overlaid(
             .unwrap_or(defaults.scale_down_utilization_threshold),
         scale_down_gpu_utilization_threshold: gpu_utilization_threshold
             .unwrap_or(defaults.scale_down_gpu_utilization_threshold),
-        scale_down_unneeded_duration: unneeded_ms
-            .map(duration)
-            .or(defaults.scale_down_unneeded_duration),
-        scale_down_unready_duration: unready_ms
-            .map(duration)
-            .or(defaults.scale_down_unready_duration),
-        max_node_provision_duration: max_provision_ms
-            .map(duration)
-            .or(defaults.max_node_provision_duration),
-        zero_or_max_node_scaling: defaults.zero_or_max_node_scaling,
-        ignore_daemon_sets_utilization: defaults.ignore_daemon_sets_utilization,
+        ..defaults
     }
+    .with_durations(OptionDurations {
+        unneeded: unneeded_ms.map_or(durations.unneeded, duration),
+        unready: unready_ms.map_or(durations.unready, duration),
+        provision: max_provision_ms.map_or(durations.provision, duration),
+    })
 }
 
 fn duration(ms: u64) -> Duration {

@@ -19,6 +19,9 @@ const OTHER: i32 = 99;
 
 /// A group that the autoscaler may know of.
 pub(super) fn known<'v>(view: &'v View, id: &str) -> Result<&'v GroupView, Status> {
+    if id.is_empty() {
+        return Err(Status::invalid_argument("the group's id is empty"));
+    }
     membership::listed_as(view, &GroupId::new(id))
         .ok_or_else(|| Status::not_found(format!("there is no group `{id}`")))
 }

@@ -1,23 +1,36 @@
-//! The listener of the service: plain text or mutual TLS, and a stop that callers notice.
+//! The listener of the service: plain text or mutual TLS, with bounds for everything that a peer can make it hold.
 //! Holds: on a stop every connection gets GOAWAY, so that the autoscaler reconnects instead of waiting for a timeout.
+//! Holds: memory is bounded for each connection by streams, for all by [`CONNECTIONS`] and `CALLS`, also when a peer never
+//! reads its answers.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto_autoscaler::cloud_provider_server::CloudProviderServer;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tonic::transport::server::{Router, TcpIncoming};
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
 
-use super::Autoscaler;
-use crate::args::{GrpcSettings, TlsFiles};
+use super::accept::{self, Security};
+use super::admission::Admission;
+#[cfg(feature = "reflection")]
+use super::reflection;
+use super::tls::{Files, TlsFault};
+use super::{Autoscaler, health};
+use crate::args::GrpcSettings;
+use crate::metrics::Metrics;
 
 /// A connection that does not answer pings for this long is cut: its peer vanished without a word.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Calls at once on one connection. A caller that wants more waits by itself, without an error: the limit is announced.
+/// It also bounds the answers that wait for a peer that never reads them.
+pub(super) const STREAMS: u32 = 64;
+/// Longest request, in bytes: an object of Kubernetes has at most 1.5 MiB, and no call carries more than one for each Node.
+pub(super) const REQUEST: usize = 2 << 20;
 
 /// Why the service cannot be served.
 #[derive(Debug, Error)]
@@ -31,20 +44,9 @@ pub enum ServeFault {
         #[source]
         source: io::Error,
     },
-    /// A PEM file cannot be read.
-    #[error("{flag}: cannot read {}", path.display())]
-    ReadPem {
-        /// The flag that names it.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// The PEM files do not make a TLS server.
-    #[error("--grpc-cert, --grpc-key and --grpc-client-ca do not make a TLS server")]
-    Tls(#[source] tonic::transport::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// The server ended.
     #[error("the gRPC server failed")]
     Serve(#[source] tonic::transport::Error),
@@ -52,9 +54,11 @@ pub enum ServeFault {
 
 /// A bound listener that is not served yet.
 pub struct Listening {
-    router: Router,
+    router: Router<Stack<Admission, Identity>>,
     listener: TcpListener,
     address: SocketAddr,
+    files: Option<Files>,
+    metrics: Metrics,
 }
 
 /// Binds the address and reads the certificates.
@@ -62,19 +66,31 @@ pub struct Listening {
 /// # Errors
 /// The address cannot be bound, or a PEM file is unreadable or wrong.
 pub async fn listen(settings: &GrpcSettings, service: Autoscaler) -> Result<Listening, ServeFault> {
-    let mut server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE));
-    if let Some(files) = &settings.tls {
-        server = server.tls_config(tls(files)?).map_err(ServeFault::Tls)?;
-    }
+    let metrics = service.metrics.clone();
+    let files = match &settings.tls {
+        Some(files) => Some(Files::open(files.clone(), metrics.clone())?),
+        None => None,
+    };
     let address = settings.address;
     let told = |source| ServeFault::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(told)?;
+    let health = health::service(service.engine.clone());
+    let service = CloudProviderServer::new(service).max_decoding_message_size(REQUEST);
+    let router = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_concurrent_streams(STREAMS)
+        .layer(Admission::new(metrics.clone()))
+        .add_service(service)
+        .add_service(health);
+    #[cfg(feature = "reflection")]
+    let router = router.add_optional_service(settings.reflection.then(reflection::service));
     Ok(Listening {
-        router: server.add_service(CloudProviderServer::new(service)),
+        router,
         address: listener.local_addr().map_err(told)?,
         listener,
+        files,
+        metrics,
     })
 }
 
@@ -90,28 +106,21 @@ impl Listening {
     /// # Errors
     /// The server ends for another reason.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeFault> {
-        // Answers are small and must not wait for each other.
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
-        self.router
-            .serve_with_incoming_shutdown(incoming, stop)
-            .await
-            .map_err(ServeFault::Serve)
+        let security = match &self.files {
+            Some(files) => Security::Tls(files.config()),
+            None => Security::Plain,
+        };
+        let followed = async {
+            match self.files {
+                Some(files) => files.follow().await,
+                None => std::future::pending().await,
+            }
+        };
+        let connections = accept::connections(self.listener, security, self.metrics);
+        let served = self.router.serve_with_incoming_shutdown(connections, stop);
+        tokio::select! {
+            served = served => served.map_err(ServeFault::Serve),
+            () = followed => Ok(()),
+        }
     }
-}
-
-fn tls(files: &TlsFiles) -> Result<ServerTlsConfig, ServeFault> {
-    let cert = read("--grpc-cert", &files.cert)?;
-    let key = read("--grpc-key", &files.key)?;
-    let client_ca = read("--grpc-client-ca", &files.client_ca)?;
-    Ok(ServerTlsConfig::new()
-        .identity(Identity::from_pem(cert, key))
-        .client_ca_root(Certificate::from_pem(client_ca)))
-}
-
-fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, ServeFault> {
-    std::fs::read(path).map_err(|source| ServeFault::ReadPem {
-        flag,
-        path: path.to_owned(),
-        source,
-    })
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use coordinator_core::{GroupView, Template};
-use prost::Message as _;
 use proto_autoscaler::NodeGroupTemplateNodeInfoResponse;
 use proto_autoscaler::core_v1::{
     Node, NodeCondition, NodeSpec, NodeStatus, ObjectMeta, Quantity, Taint,
@@ -19,9 +18,7 @@ pub(super) fn answer(group: &GroupView) -> Result<NodeGroupTemplateNodeInfoRespo
             group.id
         )));
     };
-    Ok(NodeGroupTemplateNodeInfoResponse {
-        node_bytes: node(template).encode_to_vec(),
-    })
+    Ok(NodeGroupTemplateNodeInfoResponse::of(&node(template)))
 }
 
 fn node(template: &Template) -> Node {

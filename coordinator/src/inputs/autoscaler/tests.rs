@@ -1,11 +1,13 @@
 //! The service over a real connection: a gRPC client on a port of the system's choice.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use coordinator_core::{
-    Action, Fact, GroupView, Instance, InstanceState, MachineId, NodeObjectPolicy, Now, ScaleDown,
+    Action, GroupView, Instance, InstanceState, MachineId, NodeObjectPolicy, Now, ScaleDown,
     Template, View,
 };
 use proto_autoscaler::ExternalGrpcNode;
@@ -18,8 +20,17 @@ use crate::args::GrpcSettings;
 use crate::engine::{self, Core};
 use crate::outputs::Outputs;
 
+pub(super) mod authority;
+mod bad_input;
+mod calls;
+mod health;
+mod peers;
+mod raw;
 mod reads;
+#[cfg(feature = "reflection")]
+mod reflection;
 mod tls;
+mod versions;
 mod writes;
 
 type Client = CloudProviderClient<Channel>;
@@ -30,6 +41,8 @@ struct Scripted {
     asked: Arc<Mutex<Vec<(coordinator_core::Request, u64)>>>,
     answers: Vec<Action>,
     answer: Answer,
+    /// While true, nobody is answered.
+    held: Arc<AtomicBool>,
 }
 
 impl Core for Scripted {
@@ -49,6 +62,9 @@ impl Core for Scripted {
     }
 
     fn decide(&mut self, _now: Now) -> Vec<Action> {
+        if self.held.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
         std::mem::take(&mut self.answers)
     }
 
@@ -67,10 +83,56 @@ impl Outputs for Nowhere {
     fn perform(&mut self, _action: Action) {}
 }
 
+/// A script in front of its engine.
+struct Script {
+    engine: Handle,
+    asked: Arc<Mutex<Vec<(coordinator_core::Request, u64)>>>,
+    held: Arc<AtomicBool>,
+}
+
+impl Script {
+    async fn showing(view: View, answer: Answer) -> Self {
+        let (engine, seat) = engine::open();
+        let (asked, held) = (Arc::default(), Arc::default());
+        let core = Scripted {
+            view: Arc::new(view.clone()),
+            asked: Arc::clone(&asked),
+            answers: Vec::new(),
+            answer,
+            held: Arc::clone(&held),
+        };
+        tokio::spawn(seat.take(core, Nowhere).run());
+        engine
+            .view
+            .clone()
+            .wait_for(|shown| **shown == view)
+            .await
+            .unwrap();
+        Self {
+            engine,
+            asked,
+            held,
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    /// Answers everybody from now on.
+    async fn release(&self) {
+        self.held.store(false, Ordering::SeqCst);
+        // Any fact makes the engine decide again.
+        self.engine.facts.tell(Fact::Loaded).await;
+    }
+}
+
 /// A served script.
 struct Bench {
     client: Client,
+    address: SocketAddr,
     callers: Callers,
+    script: Script,
     asked: Arc<Mutex<Vec<(coordinator_core::Request, u64)>>>,
 }
 
@@ -80,46 +142,58 @@ impl Bench {
     }
 
     async fn answering(view: View, answer: Answer) -> Self {
-        let (engine, seat) = engine::open();
-        let asked = Arc::default();
-        let core = Scripted {
-            view: Arc::new(view.clone()),
-            asked: Arc::clone(&asked),
-            answers: Vec::new(),
-            answer,
-        };
-        tokio::spawn(seat.take(core, Nowhere).run());
-        engine
-            .view
-            .clone()
-            .wait_for(|shown| **shown == view)
-            .await
-            .unwrap();
+        let script = Script::showing(view, answer).await;
         let callers = Callers::default();
-        let client = served(engine, callers.clone()).await;
+        let address = listening(script.engine.clone(), callers.clone()).await;
         Self {
-            client,
+            client: connected(address).await,
+            address,
             callers,
-            asked,
+            asked: Arc::clone(&script.asked),
+            script,
         }
     }
 }
 
-/// Serves an engine and connects to it.
-async fn served(engine: Handle, callers: Callers) -> Client {
-    let settings = GrpcSettings {
+/// Plain text on a port of the system's choice.
+fn plain() -> GrpcSettings {
+    GrpcSettings {
         address: "127.0.0.1:0".parse().unwrap(),
         tls: None,
-    };
+        #[cfg(feature = "reflection")]
+        reflection: false,
+    }
+}
+
+/// Serves an engine for as long as the test runs.
+async fn listening(engine: Handle, callers: Callers) -> SocketAddr {
     let service = Autoscaler::new(engine, Metrics::unregistered(), callers);
-    let listening = listen(&settings, service).await.unwrap();
-    let url = format!("http://{}", listening.address());
+    let listening = listen(&plain(), service).await.unwrap();
+    let address = listening.address();
     tokio::spawn(listening.serve(std::future::pending()));
-    let channel = Channel::from_shared(url)
+    address
+}
+
+async fn connected(address: SocketAddr) -> Client {
+    let channel = Channel::from_shared(format!("http://{address}"))
         .unwrap()
         .user_agent("cluster-autoscaler/1.36.1")
         .unwrap();
     CloudProviderClient::new(channel.connect().await.unwrap())
+}
+
+/// Serves an engine and connects to it.
+async fn served(engine: Handle, callers: Callers) -> Client {
+    connected(listening(engine, callers).await).await
+}
+
+/// Waits for a condition that another task brings about.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::task::yield_now().await;
+    }
 }
 
 fn workers() -> GroupId {
@@ -141,6 +215,7 @@ fn group(name: &str) -> GroupView {
         node_object_policy: NodeObjectPolicy::Delete,
         debug: "2 of 4 wanted".into(),
         frozen: false,
+        concerns: coordinator_core::Concerns::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! Holds: arguments that make no sense in any state are refused here; what depends on the state is the core's.
 
 use coordinator_core::{GroupId, NodeRef, Request};
+use coordinator_crds::group_status::MAX_MACHINES;
 use proto_autoscaler::{
     NodeGroupDecreaseTargetSizeRequest, NodeGroupDeleteNodesRequest, NodeGroupIncreaseSizeRequest,
 };
@@ -28,6 +29,13 @@ pub(super) fn delete(asked: NodeGroupDeleteNodesRequest) -> Result<Request, Stat
     let group = named(&asked.id)?;
     if asked.nodes.is_empty() {
         return Err(Status::invalid_argument("no node is named"));
+    }
+    // A group wants no more machines than its stored wish can list. The autoscaler sends one at a time.
+    if asked.nodes.len() > MAX_MACHINES as usize {
+        return Err(Status::invalid_argument(format!(
+            "{} nodes are named, and a group has at most {MAX_MACHINES}",
+            asked.nodes.len()
+        )));
     }
     let nodes: Vec<_> = asked
         .nodes

@@ -4,15 +4,17 @@
 //! Holds: the client never repeats a call by itself: a write that timed out may have been done, and its hidden
 //! repetition would make the winner believe that it lost.
 
-use std::{future::Future, path::PathBuf, time::Duration};
+use std::{fmt::Display, future::Future, path::PathBuf, time::Duration};
 
 use coordinator_crds as crds;
 use k8s_openapi::api::core::v1 as core_v1;
 use kube::{
     Api, Client, Config,
+    api::{Patch, PatchParams},
     config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
-    core::{ApiResource, DynamicObject},
+    core::{ApiResource, DynamicObject, Request},
 };
+use serde_json::Value;
 use thiserror::Error;
 
 use super::notices::Kind;
@@ -137,6 +139,26 @@ impl Cluster {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         }
+    }
+
+    /// Patches the status of a Group, and has the API server give up after `limit` too: a request that is merely dropped
+    /// here may still be carried out there.
+    pub(crate) async fn patch_group_status(
+        &self,
+        (namespace, name): (&str, &str),
+        patch: &Patch<Value>,
+        limit: Duration,
+    ) -> Result<crds::Group, CallFault> {
+        let unsendable = |fault: &dyn Display| CallFault::Refused(fault.to_string());
+        let api = self.groups(namespace);
+        let mut request = Request::new(api.resource_url())
+            .patch_subresource("status", name, &PatchParams::default(), patch)
+            .map_err(|fault| unsendable(&fault))?;
+        let bounded = format!("{}&timeout={}ms", request.uri(), limit.as_millis());
+        *request.uri_mut() = bounded
+            .parse()
+            .map_err(|fault: http::uri::InvalidUri| unsendable(&fault))?;
+        call_within(limit, self.client.request(request)).await
     }
 
     pub(crate) fn groups(&self, namespace: &str) -> Api<crds::Group> {

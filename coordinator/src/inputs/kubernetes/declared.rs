@@ -1,19 +1,20 @@
 //! What people have declared in the cluster, and what of it the core has been told.
 //!
 //! In: Groups and Nodes as they come and go. Out: the facts that bring the core up to date.
+//! Holds: a machine that somebody else has locked is told with a fault for as long.
 //! Holds: a machine is known by its name alone, so of two Nodes with one name the older is told, both with a fault.
 //! Not here: what is stored in their status (`mirror`), and which relations must hold (coordinator-crds).
 
 use std::collections::BTreeMap;
 
 use coordinator_core::{Fact, GroupId, GroupSpec, MachineId, MachineSpec};
-use coordinator_crds::{
-    Group, Node,
-    relations::{self, Severity},
-};
+use coordinator_crds::{Group, Node};
 use kube::core::ObjectMeta;
 
-use crate::documents::{self, Fault, Place, group_id, group_spec, machine_id, machine_spec};
+use super::locks::Locks;
+use crate::documents::{
+    self, Fault, Judgement, Place, group_id, group_spec, judge, machine_id, machine_spec,
+};
 
 /// Namespace and name.
 pub(super) type Key = (String, String);
@@ -25,9 +26,20 @@ pub(super) struct Declared {
     nodes: BTreeMap<Key, Node>,
     told_groups: BTreeMap<GroupId, GroupSpec>,
     told: BTreeMap<MachineId, MachineSpec>,
+    locks: Locks,
 }
 
 impl Declared {
+    /// It is so late now, milliseconds on the boot clock.
+    pub(super) fn at(&mut self, now_ms: u64) {
+        self.locks.at(now_ms);
+    }
+
+    /// When what is declared changes by itself: the end of the next lock, milliseconds on the boot clock.
+    pub(super) fn next_end_ms(&self) -> Option<u64> {
+        self.locks.next_end_ms()
+    }
+
     /// True where the declaration is new or another one.
     pub(super) fn put_group(&mut self, group: &Group) -> bool {
         let bare = Group {
@@ -51,11 +63,14 @@ impl Declared {
             status: None,
         };
         let key = key_of(&bare.metadata);
-        self.nodes.insert(key, bare.clone()) != Some(bare)
+        let locked = node.metadata.annotations.clone().unwrap_or_default();
+        let other_lock = self.locks.see(&key, &locked);
+        self.nodes.insert(key, bare.clone()) != Some(bare) || other_lock
     }
 
     pub(super) fn remove_node(&mut self, key: &Key) {
         self.nodes.remove(key);
+        self.locks.forget(key);
     }
 
     /// Whether this Node is the machine of its name, and no older one is.
@@ -77,7 +92,7 @@ impl Declared {
 
     /// What is wrong with a Node beside other objects.
     pub(super) fn fault_of(&self, key: &Key) -> Option<Fault> {
-        self.faults().remove(key)
+        self.judged().remove(key)?.fault
     }
 
     /// What the core does not know yet: groups before their machines, removals in the other order.
@@ -87,7 +102,13 @@ impl Declared {
             .iter()
             .map(|((namespace, name), group)| (group_id(Some(namespace), name), group_spec(group)))
             .collect();
-        let faults = self.faults();
+        let mut judged = self.judged();
+        for key in self.nodes.keys() {
+            if let Some(lock) = self.locks.fault_of(key) {
+                let judgement = judged.entry(key.clone()).or_default();
+                judgement.fault.get_or_insert(lock);
+            }
+        }
         let mut owners: BTreeMap<MachineId, (&Key, &Node)> = BTreeMap::new();
         for (key, node) in &self.nodes {
             let owner = owners.entry(machine_id(node)).or_insert((key, node));
@@ -97,7 +118,7 @@ impl Declared {
         }
         let machines: BTreeMap<MachineId, MachineSpec> = owners
             .into_iter()
-            .map(|(id, (key, node))| (id, machine_spec(node, Place::Cluster, faults.get(key))))
+            .map(|(id, (key, node))| (id, machine_spec(node, Place::Cluster, judged.get(key))))
             .collect();
         let mut facts = Vec::new();
         facts.extend(differing(&groups, &self.told_groups).map(Fact::GroupApplied));
@@ -109,25 +130,10 @@ impl Declared {
         facts
     }
 
-    /// The first fault of each Node that must be left alone.
-    fn faults(&self) -> BTreeMap<Key, Fault> {
+    fn judged(&self) -> BTreeMap<Key, Judgement> {
         let groups: Vec<Group> = self.groups.values().cloned().collect();
         let nodes: Vec<Node> = self.nodes.values().cloned().collect();
-        let mut faults = BTreeMap::new();
-        for broken in relations::broken(&groups, &nodes) {
-            match broken.relation.severity() {
-                Severity::Warning => {}
-                Severity::Error => {
-                    faults
-                        .entry((broken.namespace, broken.name))
-                        .or_insert_with(|| Fault {
-                            reason: broken.relation.reason(),
-                            message: format!("{}: {}", broken.field, broken.what),
-                        });
-                }
-            }
-        }
-        faults
+        judge(&groups, &nodes)
     }
 }
 

@@ -91,6 +91,21 @@ impl Intake {
         self.loaded
     }
 
+    /// It is so late now, milliseconds on the boot clock. What ends by itself is told with the next thing that is taken in.
+    pub(super) fn at(&mut self, now_ms: u64) {
+        self.declared.at(now_ms);
+    }
+
+    /// When something ends by itself, milliseconds on the boot clock.
+    pub(super) fn next_end_ms(&self) -> Option<u64> {
+        self.declared.next_end_ms()
+    }
+
+    /// Something has ended by itself.
+    pub(super) fn ended(&mut self) -> Vec<Told> {
+        self.changes(true)
+    }
+
     /// Takes one event in.
     pub(super) fn take(&mut self, seen: Seen) -> Vec<Told> {
         match seen {

@@ -5,13 +5,7 @@
 //! Holds: validity counts from before the renewal was sent, and ends at the renew deadline, well before the lease does.
 //! Not here: the rule (`election`).
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use coordinator_core::Fact;
 use coordinator_crds::time::from_unix_ms;
@@ -29,34 +23,12 @@ use crate::{
     args::Election,
     clock,
     engine::Facts,
+    mandate::Mandate,
     metrics::{ApiWrite, Metrics},
 };
 
 /// Name of the Lease.
 pub(crate) const LEASE: &str = "homelab-autoscaler";
-
-/// Until when this process may act as leader; shared with whatever writes.
-#[derive(Clone, Debug, Default)]
-pub struct Mandate {
-    until_boot_ms: Arc<AtomicU64>,
-}
-
-impl Mandate {
-    /// Whether it may act now. Read right before every write.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        clock::boot_ms() < self.until_boot_ms.load(Ordering::Acquire)
-    }
-
-    /// It may act until then, milliseconds on the boot clock.
-    pub fn extend(&self, until_boot_ms: u64) {
-        self.until_boot_ms.store(until_boot_ms, Ordering::Release);
-    }
-
-    fn end(&self) {
-        self.extend(0);
-    }
-}
 
 /// This process does not lead any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +145,10 @@ impl Leadership {
         let mut renewed_ms = clock::boot_ms();
         let mut pause = self.election.lease / 3;
         loop {
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.mandate.revoked() => return self.lost(),
+            }
             let deadline_ms = renewed_ms.saturating_add(ms(self.election.renew));
             let sent_ms = clock::boot_ms();
             if sent_ms >= deadline_ms {

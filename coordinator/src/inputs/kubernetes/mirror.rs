@@ -248,7 +248,7 @@ mod tests {
         MachineRecord {
             power: PowerRecord {
                 state: PowerState::Running,
-                inferred: false,
+                witness: None,
                 since_ms,
             },
             ..MachineRecord::default()

@@ -15,7 +15,9 @@ use proto_mqtt::report::{
 
 use super::words;
 
-pub(super) fn beat(agent: &AgentId, heartbeat: &Heartbeat) -> Fact {
+/// A live sign of life.
+#[must_use]
+pub fn beat(agent: &AgentId, heartbeat: &Heartbeat) -> Fact {
     Fact::Beat(Beat {
         agent: agent.clone(),
         boot_id: heartbeat.boot.to_string(),
@@ -26,7 +28,8 @@ pub(super) fn beat(agent: &AgentId, heartbeat: &Heartbeat) -> Fact {
 }
 
 /// `None` where the state is a word of a later version.
-pub(super) fn state(agent: &AgentId, status: &Status) -> Option<Fact> {
+#[must_use]
+pub fn state(agent: &AgentId, status: &Status) -> Option<Fact> {
     let state = match status.state {
         WireState::Online => AgentState::Online,
         WireState::Stopping => AgentState::Stopping,
@@ -41,7 +44,9 @@ pub(super) fn state(agent: &AgentId, status: &Status) -> Option<Fact> {
     })
 }
 
-pub(super) fn info(agent: &AgentId, inventory: &Inventory) -> AgentInfo {
+/// What an agent is, but for its marks: those come with its status.
+#[must_use]
+pub fn info(agent: &AgentId, inventory: &Inventory) -> AgentInfo {
     AgentInfo {
         agent: agent.clone(),
         key: Some(inventory.key.to_string()),
@@ -55,6 +60,7 @@ pub(super) fn info(agent: &AgentId, inventory: &Inventory) -> AgentInfo {
             .as_ref()
             .map(|names| names.iter().map(ToString::to_string).collect()),
         wake_armed: armed(inventory.nics.iter().map(|nic| nic.wol)),
+        arch: arch(inventory.arch.as_str()),
         macs: inventory
             .nics
             .iter()
@@ -64,8 +70,22 @@ pub(super) fn info(agent: &AgentId, inventory: &Inventory) -> AgentInfo {
     }
 }
 
+/// The architecture as Kubernetes writes it; a word that it does not know stays as it is.
+fn arch(word: &str) -> Option<String> {
+    let known = match word {
+        "" => return None,
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" | "i686" => "386",
+        "powerpc64le" => "ppc64le",
+        other => other,
+    };
+    Some(known.to_owned())
+}
+
 /// The highest token for each target. Where the agent does not tell its own machine's, its highest of all stands for that.
-pub(super) fn high_water(agent: &AgentId, status: &Status) -> Vec<(MachineId, Token)> {
+#[must_use]
+pub fn high_water(agent: &AgentId, status: &Status) -> Vec<(MachineId, Token)> {
     let told = status
         .marks
         .iter()
@@ -96,7 +116,8 @@ pub(super) fn armed(flags: impl Iterator<Item = WakeFlag>) -> Option<bool> {
 }
 
 /// `None` where the state is a word of a later version.
-pub(super) fn report(agent: &AgentId, body: &ResultBody, trusted: bool) -> Option<Report> {
+#[must_use]
+pub fn report(agent: &AgentId, body: &ResultBody, trusted: bool) -> Option<Report> {
     let state = match body.state {
         ResultState::Accepted => ReportState::Accepted,
         ResultState::Running => ReportState::Running,

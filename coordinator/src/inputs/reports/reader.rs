@@ -1,6 +1,7 @@
 //! One message at a time: whose it is, whether it may be believed, which facts it gives.
 //! In: topic, bytes, retain flag. Out: facts.
-//! Holds: nothing that arrives can stop it; an unreadable message is counted, and logged once for each agent and kind.
+//! Holds: nothing that arrives can stop it; an unreadable message is counted, and logged once for each agent and kind
+//! while there is room to remember that.
 
 use std::collections::{HashMap, HashSet};
 
@@ -227,6 +228,7 @@ fn unknown(agent: &AgentId) -> AgentInfo {
         segments: Vec::new(),
         credentials: None,
         wake_armed: None,
+        arch: None,
         macs: Vec::new(),
         high_water: Vec::new(),
     }

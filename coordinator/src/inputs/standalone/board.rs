@@ -62,27 +62,28 @@ impl Board {
     /// The lab as `view` has it.
     pub fn show(&self, view: &View) -> Shown {
         let declared = Arc::clone(&self.declared.borrow());
-        let (groups, nodes) = self.statuses(&declared, view);
-        Shown {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let showing = self.showing(view);
+        let shown = Shown {
             groups: declared
                 .groups
-                .values()
-                .zip(groups)
-                .map(|(group, status)| Group {
-                    status: Some(status),
+                .iter()
+                .map(|(id, group)| Group {
+                    status: Some(showing.group(id, &mut last)),
                     ..group.clone()
                 })
                 .collect(),
             nodes: declared
                 .nodes
-                .values()
-                .zip(nodes)
-                .map(|(node, status)| Node {
-                    status: Some(status),
-                    ..node.clone()
+                .iter()
+                .map(|(id, node)| Node {
+                    status: Some(showing.node(id, &mut last)),
+                    ..node.to_node()
                 })
                 .collect(),
-        }
+        };
+        last.keep(&declared);
+        shown
     }
 
     /// Follows the view, so that a condition's transition time is when it moved and not when somebody looked.
@@ -90,15 +91,26 @@ impl Board {
         while view.changed().await.is_ok() {
             let now = Arc::clone(&view.borrow_and_update());
             let declared = Arc::clone(&self.declared.borrow());
-            self.statuses(&declared, &now);
+            self.remember(&declared, &now);
             time::sleep(PACE).await;
         }
     }
 
-    /// The statuses in the order of the declarations. Remembers their conditions.
-    fn statuses(&self, declared: &Declared, view: &View) -> (Vec<GroupStatus>, Vec<NodeStatus>) {
+    /// Shows the conditions to nobody: one status at a time, because a thousand of them take megabytes.
+    fn remember(&self, declared: &Declared, view: &View) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let showing = Showing {
+        let showing = self.showing(view);
+        for id in declared.groups.keys() {
+            showing.group(id, &mut last);
+        }
+        for id in declared.nodes.keys() {
+            showing.node(id, &mut last);
+        }
+        last.keep(declared);
+    }
+
+    fn showing<'a>(&'a self, view: &'a View) -> Showing<'a> {
+        Showing {
             view,
             memory: &self.memory,
             members: members(view),
@@ -106,34 +118,15 @@ impl Board {
                 generation: None,
                 now_ms: clock::now().wall_ms,
             },
-        };
-        let groups: Vec<GroupStatus> = declared
-            .groups
-            .keys()
-            .map(|id| showing.group(id, last.groups.remove(id)))
-            .collect();
-        let nodes: Vec<NodeStatus> = declared
-            .nodes
-            .keys()
-            .map(|id| showing.node(id, last.nodes.remove(id)))
-            .collect();
-        let group_conditions = groups.iter().map(|status| status.conditions.clone());
-        let node_conditions = nodes.iter().map(|status| status.conditions.clone());
-        *last = Conditions {
-            groups: declared
-                .groups
-                .keys()
-                .cloned()
-                .zip(group_conditions)
-                .collect(),
-            nodes: declared
-                .nodes
-                .keys()
-                .cloned()
-                .zip(node_conditions)
-                .collect(),
-        };
-        (groups, nodes)
+        }
+    }
+}
+
+impl Conditions {
+    /// Forgets what is not declared any more.
+    fn keep(&mut self, declared: &Declared) {
+        self.groups.retain(|id, _| declared.groups.contains_key(id));
+        self.nodes.retain(|id, _| declared.nodes.contains_key(id));
     }
 }
 
@@ -146,9 +139,11 @@ struct Showing<'a> {
 }
 
 impl Showing<'_> {
-    fn node(&self, id: &MachineId, last: Option<Vec<Condition>>) -> NodeStatus {
+    /// A machine's status; its conditions are remembered.
+    fn node(&self, id: &MachineId, last: &mut Conditions) -> NodeStatus {
+        let last = last.nodes.entry(id.clone()).or_default();
         let mut status = NodeStatus {
-            conditions: last.unwrap_or_default(),
+            conditions: last.clone(),
             ..NodeStatus::default()
         };
         documents::store_machine(&self.memory.record(id), &mut status);
@@ -156,19 +151,23 @@ impl Showing<'_> {
         if let Some(machine) = self.view.machines.get(id) {
             documents::describe_machine(machine, self.present, &mut status);
         }
+        last.clone_from(&status.conditions);
         status
     }
 
-    fn group(&self, id: &GroupId, last: Option<Vec<Condition>>) -> GroupStatus {
+    /// A group's status; its conditions are remembered.
+    fn group(&self, id: &GroupId, last: &mut Conditions) -> GroupStatus {
+        let last = last.groups.entry(id.clone()).or_default();
         let mut status = GroupStatus {
             wanted: Some(documents::wanted(&self.memory.wish(id))),
-            conditions: last.unwrap_or_default(),
+            conditions: last.clone(),
             ..GroupStatus::default()
         };
         if let Some(group) = self.view.groups.get(id) {
             let members = self.members.get(id).map(Vec::as_slice).unwrap_or_default();
             documents::describe_group(group, members, self.present, &mut status);
         }
+        last.clone_from(&status.conditions);
         status
     }
 }

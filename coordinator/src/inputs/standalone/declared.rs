@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use coordinator_core::{Fact, GroupId, GroupSpec, MachineId, MachineSpec};
-use coordinator_crds::{Group, Node};
+use coordinator_crds::{Group, Node, NodeSpec};
+use kube::core::ObjectMeta;
 
 use crate::documents::{self, Place};
 
@@ -16,7 +17,25 @@ pub struct Declared {
     /// Every Group by its id.
     pub groups: BTreeMap<GroupId, Group>,
     /// Every Node by its name, which no two of a valid lab share.
-    pub nodes: BTreeMap<MachineId, Node>,
+    pub nodes: BTreeMap<MachineId, DeclaredNode>,
+}
+
+/// A Node without the room for a status, which is more than half of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeclaredNode {
+    metadata: ObjectMeta,
+    spec: NodeSpec,
+}
+
+impl DeclaredNode {
+    /// The custom resource, without a status.
+    pub(super) fn to_node(&self) -> Node {
+        Node {
+            metadata: self.metadata.clone(),
+            spec: self.spec.clone(),
+            status: None,
+        }
+    }
 }
 
 impl Declared {
@@ -32,7 +51,11 @@ impl Declared {
                 .collect(),
             nodes: nodes
                 .into_iter()
-                .map(|node| (documents::machine_id(&node), node))
+                .map(|node| {
+                    let id = documents::machine_id(&node);
+                    let Node { metadata, spec, .. } = node;
+                    (id, DeclaredNode { metadata, spec })
+                })
                 .collect(),
         }
     }
@@ -72,13 +95,20 @@ impl Declared {
     }
 
     fn machine_specs(&self) -> BTreeMap<MachineId, MachineSpec> {
+        let groups: Vec<Group> = self.groups.values().cloned().collect();
+        let nodes: Vec<Node> = self.nodes.values().map(DeclaredNode::to_node).collect();
+        let judged = documents::judge(&groups, &nodes);
         self.nodes
-            .iter()
+            .keys()
+            .zip(&nodes)
             .map(|(id, node)| {
-                (
-                    id.clone(),
-                    documents::machine_spec(node, Place::Standalone, None),
-                )
+                let namespace = node.metadata.namespace.as_deref();
+                let key = (
+                    namespace.unwrap_or(documents::DEFAULT_NAMESPACE).to_owned(),
+                    id.to_string(),
+                );
+                let spec = documents::machine_spec(node, Place::Standalone, judged.get(&key));
+                (id.clone(), spec)
             })
             .collect()
     }

@@ -27,19 +27,27 @@ const PING_EXPIRY: Duration = Duration::from_secs(5);
 /// A value has no form in the protocol.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{field} `{value}`: {detail}")]
-pub(super) struct Unsayable {
+pub struct Unsayable {
     field: &'static str,
     value: String,
     detail: String,
 }
 
-/// The signed message of a command.
-pub(super) fn message(command: &Command, key: &CoordinatorKey) -> Result<Message, Unsayable> {
+/// The signed message of a command, of no use once `left` has passed.
+///
+/// # Errors
+/// A value of the command has no form in the protocol.
+pub fn message(
+    command: &Command,
+    key: &CoordinatorKey,
+    left: Duration,
+) -> Result<Message, Unsayable> {
     let body = body(command)?;
     let topic = AgentTopic::Command.of(&body.aud).to_string();
     let envelope = Envelope::seal(key.signer(), Purpose::Command, &topic, body.encode_text());
     Ok(Message {
-        expiry: Some(COMMAND_EXPIRY),
+        // The broker counts whole seconds, so it may keep it a second longer; the next leader waits longer than that.
+        expiry: Some(COMMAND_EXPIRY.min(left)),
         ..Message::once(topic, envelope.encode())
     })
 }

@@ -18,7 +18,7 @@ use kube::{
 use serde_json::json;
 use thiserror::Error;
 
-use super::{records, writer::Writer};
+use super::writer::Writer;
 use crate::{
     inputs::kubernetes::{AGENT_KEY, AGENTS, CallFault, Cluster, call},
     metrics::{ApiWrite, Metrics},
@@ -130,10 +130,13 @@ pub(super) async fn announce(writer: &Writer, key: &str) -> Result<(), CallFault
     entry(writer, COORDINATOR_KEY, key).await
 }
 
-/// Pins the key of an agent: on its machine, or for a mere relay in the ConfigMap.
+/// Pins the key of an agent: with the next write of its machine, or for a mere relay in the ConfigMap.
 pub(super) async fn pin(writer: &Writer, agent: &AgentId, key: &str) -> Result<(), CallFault> {
     match writer.shared.mirror.machine_of(agent) {
-        Some(machine) => records::pin_key(writer, &machine, key).await,
+        Some(machine) => {
+            writer.pins.add(machine, key.to_owned());
+            Ok(())
+        }
         None => entry(writer, &format!("{AGENT_KEY}{agent}"), key).await,
     }
 }

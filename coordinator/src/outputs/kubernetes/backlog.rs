@@ -2,14 +2,16 @@
 //!
 //! In: jobs. Out: the next job whose object nobody is writing.
 //! Holds: one job of a lane at a time, in the order they came; lanes do not wait for each other.
-//! Holds: of the records of one machine only the newest waits; what waits is bounded by the number of objects.
+//! Holds: of one machine only the newest record waits, and the newest work of each kind on its Node; so what waits is
+//! bounded by the number of objects.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use coordinator_core::{
-    AgentId, Event, GroupId, GroupRecord, MachineId, MachineRecord, NodeObjectPolicy, NodePatch,
+    AgentId, Cordon, Event, GroupId, MachineId, MachineRecord, NodeObjectPolicy, NodePatch,
 };
 
+use super::commits::Swap;
 use crate::inputs::kubernetes::Notice;
 
 /// Events that may wait; beyond that the oldest is dropped, because the newest tells most.
@@ -20,8 +22,7 @@ const EVENTS: usize = 256;
 pub(super) enum Job {
     Commit {
         group: GroupId,
-        expected: u64,
-        record: GroupRecord,
+        swap: Swap,
     },
     /// The group's status for people.
     DescribeGroup(GroupId),
@@ -36,6 +37,8 @@ pub(super) enum Job {
         agent: AgentId,
         key: String,
     },
+    /// The key of the machine's agent, which no other write has taken along.
+    PinKey(MachineId),
     OnNode(OnNode),
     Event(Event),
     Notice(Notice),
@@ -47,6 +50,7 @@ pub(super) enum OnNode {
     Fence {
         machine: MachineId,
         node: String,
+        cordon: Cordon,
     },
     ListPods {
         machine: MachineId,
@@ -107,6 +111,11 @@ impl Backlog {
                 queue.retain(|old| !matches!(old, Job::Record { .. } | Job::DescribeMachine(_)));
                 queue.push_back(job);
             }
+            Job::PinKey(_) => {
+                if queue.is_empty() {
+                    queue.push_back(job);
+                }
+            }
             Job::DescribeMachine(_) => {
                 let rides = |old: &Job| matches!(old, Job::Record { .. } | Job::DescribeMachine(_));
                 if !queue.iter().any(rides) {
@@ -125,7 +134,14 @@ impl Backlog {
                 }
                 queue.push_back(job);
             }
-            Job::Commit { .. } | Job::AgentKey { .. } | Job::OnNode(_) | Job::Notice(_) => {
+            Job::OnNode(work) => {
+                // Asked for again while nobody answers: the newest was computed from what is seen now.
+                let kind = std::mem::discriminant(work);
+                let is_older = |old: &Job| matches!(old, Job::OnNode(old) if std::mem::discriminant(old) == kind);
+                queue.retain(|old| !is_older(old));
+                queue.push_back(job);
+            }
+            Job::Commit { .. } | Job::AgentKey { .. } | Job::Notice(_) => {
                 queue.push_back(job);
             }
         }
@@ -166,7 +182,7 @@ impl Backlog {
 fn lane(job: &Job) -> Lane {
     match job {
         Job::Commit { group, .. } | Job::DescribeGroup(group) => Lane::Group(group.clone()),
-        Job::Record { machine, .. } | Job::DescribeMachine(machine) => {
+        Job::Record { machine, .. } | Job::DescribeMachine(machine) | Job::PinKey(machine) => {
             Lane::Machine(machine.clone())
         }
         Job::AgentKey { .. } => Lane::Agents,
@@ -200,16 +216,27 @@ mod tests {
         })
     }
 
+    fn retire(name: &str, node: &str) -> Job {
+        Job::OnNode(OnNode::Retire {
+            machine: machine(name),
+            node: node.into(),
+            uid: String::new(),
+            policy: NodeObjectPolicy::Delete,
+        })
+    }
+
     /// A short word for each job.
     fn word(job: &Job) -> String {
         match job {
-            Job::Commit { expected, .. } => format!("commit {expected}"),
+            Job::Commit { swap, .. } => format!("commit {}", swap.expected),
             Job::DescribeGroup(_) => "group".into(),
             Job::Record { version, .. } => format!("record {version}"),
             Job::DescribeMachine(_) => "machine".into(),
             Job::AgentKey { .. } => "key".into(),
+            Job::PinKey(_) => "pin".into(),
             Job::OnNode(OnNode::ListPods { node, .. }) => format!("list {node}"),
-            Job::OnNode(_) => "node".into(),
+            Job::OnNode(OnNode::Retire { node, .. }) => format!("retire {node}"),
+            Job::OnNode(OnNode::Fence { .. } | OnNode::Patch { .. }) => "node".into(),
             Job::Event(event) => format!("event {}", event.message),
             Job::Notice(_) => "notice".into(),
         }
@@ -251,22 +278,28 @@ mod tests {
     #[test]
     fn work_on_one_node_keeps_its_order() {
         let mut backlog = Backlog::default();
-        backlog.push(list("a", "1"));
+        backlog.push(retire("a", "1"));
         backlog.push(list("a", "2"));
-        assert_eq!(drain(&mut backlog), ["list 1", "list 2"]);
+        assert_eq!(drain(&mut backlog), ["retire 1", "list 2"]);
+    }
+
+    #[test]
+    fn work_that_is_asked_for_again_waits_once() {
+        let mut backlog = Backlog::default();
+        for node in ["1", "2", "3"] {
+            backlog.push(list("a", node));
+            backlog.push(retire("a", node));
+        }
+        assert_eq!(drain(&mut backlog), ["list 3", "retire 3"]);
     }
 
     #[test]
     fn a_busy_lane_does_not_starve_the_others() {
         let mut backlog = Backlog::default();
-        for node in ["1", "2", "3"] {
-            backlog.push(list("a", node));
-        }
-        backlog.push(list("b", "4"));
-        assert_eq!(
-            drain(&mut backlog),
-            ["list 1", "list 4", "list 2", "list 3"]
-        );
+        backlog.push(list("a", "1"));
+        backlog.push(retire("a", "2"));
+        backlog.push(list("b", "3"));
+        assert_eq!(drain(&mut backlog), ["list 1", "list 3", "retire 2"]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The wanted set of a group, changed by compare-and-swap in one call.
 //!
-//! In: the expected sequence and the new record. Out: `Committed`, `CommitLost` or `CommitFailed`.
+//! In: the expected sequence, the new record, and until when it may be stored. Out: `Committed`, `CommitLost` or `CommitFailed`.
 //! Holds: a refused or unanswered write is settled by reading back: the sequence tells who won.
+//! Holds: nothing is stored after the deadline, because its caller was told by then that nothing happened.
+
+use std::time::Duration;
 
 use coordinator_core::{Fact, GroupId, GroupRecord, StoreFault};
 use coordinator_crds::GroupStatus;
@@ -9,20 +12,30 @@ use serde_json::json;
 
 use super::{patch::Steps, writer::Writer};
 use crate::{
-    documents,
-    inputs::kubernetes::{CallFault, Place},
+    clock, documents,
+    inputs::kubernetes::{CALL, CallFault, Place},
 };
 
+/// So long before the deadline the API server is to have given up, in time for what it answers to arrive.
+const MARGIN: Duration = Duration::from_millis(150);
+
+/// A compare-and-swap of a group's wanted set.
+#[derive(Clone, Debug)]
+pub(super) struct Swap {
+    /// The sequence that must stand there.
+    pub(super) expected: u64,
+    /// What to store instead.
+    pub(super) record: GroupRecord,
+    /// Not to be stored after this, on the boot clock, milliseconds.
+    pub(super) deadline_ms: Option<u64>,
+}
+
 /// Stores a record if the expected sequence still stands, and tells what became of it.
-pub(super) async fn commit(
-    writer: &Writer,
-    group: GroupId,
-    expected: u64,
-    record: GroupRecord,
-) -> Fact {
+pub(super) async fn commit(writer: &Writer, group: GroupId, swap: Swap) -> Fact {
     let mirror = &writer.shared.mirror;
-    mirror.writing_group(&group, Some(record.clone()));
-    let outcome = swap(writer, &group, expected, &record).await;
+    mirror.writing_group(&group, Some(swap.record.clone()));
+    let outcome = perform(writer, &group, &swap).await;
+    let record = swap.record;
     mirror.writing_group(&group, None);
     match outcome {
         Outcome::Done => Fact::Committed {
@@ -40,7 +53,12 @@ enum Outcome {
     Failed(StoreFault),
 }
 
-async fn swap(writer: &Writer, id: &GroupId, expected: u64, record: &GroupRecord) -> Outcome {
+async fn perform(writer: &Writer, id: &GroupId, swap: &Swap) -> Outcome {
+    let Swap {
+        expected,
+        record,
+        deadline_ms,
+    } = swap;
     let known = writer.shared.mirror.group(id);
     let (mut place, mut status) = match known {
         Some(entry) => (entry.place, entry.status),
@@ -51,8 +69,11 @@ async fn swap(writer: &Writer, id: &GroupId, expected: u64, record: &GroupRecord
     };
     // The second try is for an object whose shape was not what the mirror held, as with a status that just came to be.
     for _ in 0..2 {
-        let steps = steps(&place, status.as_ref(), expected, record);
-        let Err(fault) = writer.patch_group(id, &place, steps).await else {
+        let Some(limit) = time_left(*deadline_ms) else {
+            return Outcome::Failed(StoreFault::Unavailable);
+        };
+        let steps = steps(&place, status.as_ref(), *expected, record);
+        let Err(fault) = writer.patch_group(id, &place, steps, limit).await else {
             return Outcome::Done;
         };
         let refused = matches!(fault, CallFault::Unprocessable(_));
@@ -69,7 +90,7 @@ async fn swap(writer: &Writer, id: &GroupId, expected: u64, record: &GroupRecord
         if stored == whole_seconds(record) {
             return Outcome::Done;
         }
-        if stored.sequence != expected {
+        if stored.sequence != *expected {
             return Outcome::Lost(stored);
         }
         if !refused {
@@ -81,6 +102,15 @@ async fn swap(writer: &Writer, id: &GroupId, expected: u64, record: &GroupRecord
         }
     }
     Outcome::Failed(StoreFault::Unavailable)
+}
+
+/// How long the API server may take to store something; `None` where it is too late to ask.
+fn time_left(deadline_ms: Option<u64>) -> Option<Duration> {
+    let Some(deadline_ms) = deadline_ms else {
+        return Some(CALL);
+    };
+    let left = clock::until(deadline_ms).saturating_sub(MARGIN);
+    (!left.is_zero()).then_some(left.min(CALL))
 }
 
 fn steps(
@@ -134,7 +164,7 @@ fn whole_seconds(record: &GroupRecord) -> GroupRecord {
 }
 
 /// What a fault means to the core.
-pub(super) fn store_fault(fault: &CallFault) -> StoreFault {
+fn store_fault(fault: &CallFault) -> StoreFault {
     match fault {
         CallFault::Unsure(_) | CallFault::Conflict(_) => StoreFault::Unavailable,
         CallFault::NotFound | CallFault::Refused(_) | CallFault::Unprocessable(_) => {
@@ -144,33 +174,4 @@ pub(super) fn store_fault(fault: &CallFault) -> StoreFault {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use coordinator_core::MachineId;
-    use coordinator_crds::group_status::Wanted;
-
-    fn at(path: &str, status: Option<GroupStatus>) -> bool {
-        let place = Place {
-            uid: "u".into(),
-            ..Place::default()
-        };
-        let record = GroupRecord {
-            wanted: vec![MachineId::new("a")],
-            sequence: 5,
-            last_increase: None,
-        };
-        let steps = steps(&place, status.as_ref(), 4, &record).as_json();
-        steps[1]["op"] == "test" && steps[1]["path"] == path && steps[0]["path"] == "/metadata/uid"
-    }
-
-    #[test]
-    fn every_shape_of_a_group_has_its_own_test() {
-        assert!(at("/status", None));
-        assert!(at("/status/wanted", Some(GroupStatus::default())));
-        let wish = GroupStatus {
-            wanted: Some(Wanted::default()),
-            ..GroupStatus::default()
-        };
-        assert!(at("/status/wanted/sequence", Some(wish)));
-    }
-}
+mod tests;

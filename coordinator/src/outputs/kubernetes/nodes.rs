@@ -4,7 +4,7 @@
 //! Holds: a change applies only to the Node it was computed from, by uid, and to the taints it was computed from.
 //! Holds: while our marks stand on a Node, its machine's object carries our finalizer.
 
-use coordinator_core::{MachineId, NodeObjectPolicy, NodePatch, TaintChange};
+use coordinator_core::{Cordon, MachineId, NodeObjectPolicy, NodePatch, TaintChange};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
@@ -18,28 +18,23 @@ use crate::{
 
 /// Our taint: it stands exactly while a machine is ordered off.
 const POWER_OFF: &str = "homelab-autoscaler.dev/power-off";
+/// Set by us together with our taint, where a person had cordoned the Node before.
+const CORDONED_BY_PERSON: &str = "homelab-autoscaler.dev/cordoned-by-person";
 /// Set by us together with `cluster-autoscaler.kubernetes.io/scale-down-disabled`.
 const DISABLED_BY: &str = "homelab-autoscaler.dev/scale-down-disabled-by";
 const DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
 
-/// Taints and cordons a Node, and reads back that it is so.
+/// Taints and cordons a Node, and reads back that it is so. Whose the cordon is goes onto the Node in the same write.
 pub(super) async fn fence(
     writer: &Writer,
     machine: &MachineId,
     name: &str,
+    cordon: Cordon,
 ) -> Result<(), CallFault> {
     mark(writer, machine).await?;
     let node = read(writer, name).await?;
     if !is_fenced(&node) {
-        let mut wanted = raw_taints(&node).to_vec();
-        if !wanted.iter().any(|taint| taint.key == POWER_OFF) {
-            wanted.push(our_taint());
-        }
-        let steps = Steps::of(uid(&node))
-            .test(&["spec", "taints"], tested(&node))
-            .add(&["spec", "taints"], wanted)
-            .add(&["spec", "unschedulable"], true);
-        patch(writer, name, steps).await?;
+        patch(writer, name, fencing(&node, cordon)).await?;
     }
     if is_fenced(&read(writer, name).await?) {
         Ok(())
@@ -47,6 +42,27 @@ pub(super) async fn fence(
         Err(CallFault::Conflict(format!(
             "somebody took the taint or the cordon off Node {name} again"
         )))
+    }
+}
+
+fn fencing(node: &Node, cordon: Cordon) -> Steps {
+    let mut wanted = raw_taints(node).to_vec();
+    if !wanted.iter().any(|taint| taint.key == POWER_OFF) {
+        wanted.push(our_taint());
+    }
+    let steps = Steps::of(uid(node))
+        .test(&["spec", "taints"], tested(node))
+        .add(&["spec", "taints"], wanted)
+        .add(&["spec", "unschedulable"], true);
+    match (cordon, &node.metadata.annotations) {
+        (Cordon::Ours, _) => steps,
+        (Cordon::Persons, None) => steps.add(
+            &["metadata", "annotations"],
+            json!({CORDONED_BY_PERSON: "true"}),
+        ),
+        (Cordon::Persons, Some(_)) => {
+            steps.add(&["metadata", "annotations", CORDONED_BY_PERSON], "true")
+        }
     }
 }
 
@@ -64,17 +80,16 @@ pub(super) async fn change(
         )));
     }
     if wanted.resume && has_condition(&node) {
-        let clear = json!({"type": SUSPENDED, "$patch": "delete"});
-        patch_condition(writer, &node, clear).await?;
+        resume(writer, &node).await?;
     }
     let steps = steps(&node, wanted)?;
     if steps.changes() {
         patch(writer, &wanted.node, steps).await?;
     }
-    let clean = wanted
-        .taints
-        .as_ref()
-        .is_some_and(|change| !change.to.iter().any(|taint| taint.key == POWER_OFF));
+    let clean = match &wanted.taints {
+        Some(change) => !change.to.iter().any(|taint| taint.key == POWER_OFF),
+        None => wanted.resume && !raw_taints(&node).iter().any(|taint| taint.key == POWER_OFF),
+    };
     if clean {
         unmark(writer, machine).await?;
     }
@@ -95,6 +110,7 @@ pub(super) async fn retire(
         }
         NodeObjectPolicy::Retain => match read(writer, name).await {
             Ok(node) if uid(&node) == node_uid => {
+                mark(writer, machine).await?;
                 let now = coordinator_crds::time::from_unix_ms(clock::now().wall_ms);
                 let suspended = json!({
                     "type": SUSPENDED, "status": "True", "reason": "PoweredOff",
@@ -117,6 +133,8 @@ pub(super) async fn undo(writer: &Writer, name: &str, cordoned: bool) -> Result<
         Err(CallFault::NotFound) => return Ok(()),
         Err(fault) => return Err(fault),
     };
+    let annotations = node.metadata.annotations.as_ref();
+    let carries = |key: &str| annotations.is_some_and(|map| map.contains_key(key));
     let mut steps = Steps::of(uid(&node));
     if raw_taints(&node).iter().any(|taint| taint.key == POWER_OFF) {
         let kept: Vec<&Taint> = raw_taints(&node)
@@ -126,17 +144,19 @@ pub(super) async fn undo(writer: &Writer, name: &str, cordoned: bool) -> Result<
         steps = steps
             .test(&["spec", "taints"], tested(&node))
             .add(&["spec", "taints"], kept);
-        if !cordoned {
+        if !cordoned && !carries(CORDONED_BY_PERSON) {
             steps = steps.add(&["spec", "unschedulable"], false);
         }
     }
-    let annotations = node.metadata.annotations.as_ref();
-    if annotations.is_some_and(|map| map.contains_key(DISABLED_BY)) {
-        for key in [DISABLED, DISABLED_BY] {
-            if annotations.is_some_and(|map| map.contains_key(key)) {
-                steps = steps.remove(&["metadata", "annotations", key]);
-            }
-        }
+    if has_condition(&node) {
+        resume(writer, &node).await?;
+    }
+    let mut marks = vec![CORDONED_BY_PERSON];
+    if carries(DISABLED_BY) {
+        marks.extend([DISABLED, DISABLED_BY]);
+    }
+    for key in marks.into_iter().filter(|key| carries(key)) {
+        steps = steps.remove(&["metadata", "annotations", key]);
     }
     if steps.changes() {
         patch(writer, name, steps).await
@@ -262,6 +282,12 @@ async fn patch(writer: &Writer, name: &str, steps: Steps) -> Result<(), CallFaul
     call(api.patch(name, &PatchParams::default(), &patch))
         .await
         .map(drop)
+}
+
+/// Takes the condition Suspended off.
+async fn resume(writer: &Writer, node: &Node) -> Result<(), CallFault> {
+    let clear = json!({"type": SUSPENDED, "$patch": "delete"});
+    patch_condition(writer, node, clear).await
 }
 
 async fn patch_condition(writer: &Writer, node: &Node, condition: Value) -> Result<(), CallFault> {

@@ -1,46 +1,45 @@
 //! The status of machines and groups: what must survive a restart, and what people read.
 //!
-//! In: a record, or a view. Out: `Recorded` or `RecordFailed`.
+//! In: a record, or a view. Out: whether it is stored.
 //! Holds: only fields that differ are written; where nothing differs, nothing is.
-//! Holds: a stored token is tested, so a leader of yesterday cannot overwrite what its successor wrote.
+//! Holds: stored token and operation are tested, so a leader of yesterday cannot overwrite what its successor wrote; a
+//! higher token than our own ends the mandate.
+//! Holds: what is refused although nothing has changed is our fault, and is not tried again as it is.
 
-use coordinator_core::{Fact, GroupId, MachineId, MachineRecord, MachineView, StoreFault, View};
-use coordinator_crds::{Condition, GroupStatus, NodeStatus};
+use coordinator_core::{GroupId, MachineId, MachineRecord, MachineView, StoreFault, Token, View};
+use coordinator_crds::{Condition, GroupStatus, NodeStatus, node_status::Operation};
 
-use super::{commits::store_fault, patch::Steps, writer::Writer};
+use super::{patch::Steps, writer::Writer};
 use crate::{
     clock,
     documents::{self, Present},
-    inputs::kubernetes::{CallFault, Place},
+    inputs::kubernetes::{CALL, CallFault, Place},
 };
+
+/// How often a status is written on top of what somebody else has just written.
+const TRIES: u32 = 3;
 
 /// Stores a machine's record; what its view says rides along.
 pub(super) async fn record(
     writer: &Writer,
-    machine: MachineId,
-    (version, record): (u64, MachineRecord),
+    machine: &MachineId,
+    record: &MachineRecord,
     view: &View,
-) -> Fact {
+) -> Result<(), CallFault> {
     let mirror = &writer.shared.mirror;
-    mirror.writing_machine(&machine, Some(as_stored(&record)));
+    mirror.writing_machine(machine, Some(as_stored(record)));
     let change = |status: &mut NodeStatus, place: &Place| {
-        documents::store_machine(&record, status);
-        if let Some(view) = view.machines.get(&machine) {
+        documents::store_machine(record, status);
+        if let Some(view) = view.machines.get(machine) {
             describe(view, place, status);
         }
     };
-    let outcome = update(writer, &machine, change).await;
-    match outcome {
-        Ok(()) => {
-            mirror.writing_machine(&machine, None);
-            Fact::Recorded { machine, version }
-        }
-        Err(fault) => {
-            // A write of unknown outcome may still appear; it stays known as ours.
-            let fault = told(&machine, &fault);
-            Fact::RecordFailed { machine, fault }
-        }
+    let written = update(writer, machine, Some(record.token), change).await;
+    if written.is_ok() {
+        mirror.writing_machine(machine, None);
     }
+    // A write of unknown outcome may still appear; it stays known as ours.
+    written
 }
 
 /// Writes what a machine's view says, if that differs in more than words.
@@ -56,20 +55,12 @@ pub(super) async fn describe_machine(
             *status = described;
         }
     };
-    update(writer, machine, change).await
+    update(writer, machine, None, change).await
 }
 
-/// Pins the key that a machine's own agent was first seen with.
-pub(super) async fn pin_key(
-    writer: &Writer,
-    machine: &MachineId,
-    key: &str,
-) -> Result<(), CallFault> {
-    let change = |status: &mut NodeStatus, _: &Place| {
-        let agent = status.agent.get_or_insert_default();
-        agent.public_key.get_or_insert_with(|| key.to_owned());
-    };
-    update(writer, machine, change).await
+/// Pins the key that a machine's own agent was first seen with, if no other write has taken it along.
+pub(super) async fn pin_key(writer: &Writer, machine: &MachineId) -> Result<(), CallFault> {
+    update(writer, machine, None, |_, _| {}).await
 }
 
 /// Takes a person's request off a machine, if it is still that one.
@@ -83,7 +74,7 @@ pub(super) async fn drop_ask(
             status.ask = None;
         }
     };
-    update(writer, machine, change).await
+    update(writer, machine, None, change).await
 }
 
 /// Writes what a group's view says, if that differs in more than words.
@@ -105,7 +96,7 @@ pub(super) async fn describe_group(
         return Ok(());
     };
     let (mut place, mut before) = (entry.place, entry.status);
-    for again in [true, false] {
+    for _ in 0..TRIES {
         let mut after = before.clone().unwrap_or_default();
         documents::describe_group(group, &members, present(&place), &mut after);
         let old = before.clone().unwrap_or_default();
@@ -115,20 +106,27 @@ pub(super) async fn describe_group(
         let Some(steps) = Steps::status(&place.uid, before.as_ref(), &after) else {
             return Ok(());
         };
-        match writer.patch_group(id, &place, steps).await {
-            Err(CallFault::Unprocessable(_)) if again => {
-                (place, before) = writer.read_group(id).await?;
-            }
-            outcome => return outcome.map(drop),
+        let Err(fault) = writer.patch_group(id, &place, steps, CALL).await else {
+            return Ok(());
+        };
+        if !matches!(fault, CallFault::Unprocessable(_)) {
+            return Err(fault);
+        }
+        let refused = before;
+        (place, before) = writer.read_group(id).await?;
+        if before == refused {
+            return Err(fault);
         }
     }
-    Ok(())
+    Err(changing())
 }
 
-/// Changes a machine's status, starting from what was seen last; once more from what is there if that was old.
+/// Changes a machine's status, starting from what was seen last; from what is there now if that was old. `ours` is the token
+/// of a record: where a higher one is stored, another process leads, and nothing is written over what it wrote.
 async fn update(
     writer: &Writer,
     machine: &MachineId,
+    ours: Option<Token>,
     change: impl Fn(&mut NodeStatus, &Place),
 ) -> Result<(), CallFault> {
     let entry = writer
@@ -137,26 +135,53 @@ async fn update(
         .machine(machine)
         .ok_or(CallFault::NotFound)?;
     let (mut place, mut before) = (entry.place, entry.status);
-    for again in [true, false] {
+    for _ in 0..TRIES {
+        let stored = documents::machine_record(before.as_ref()).token;
+        if ours.is_some_and(|ours| stored > ours) {
+            writer.shared.mandate.revoke();
+            tracing::error!(
+                %machine,
+                token = %format_args!("{}.{}", stored.epoch, stored.seq),
+                "another coordinator has stored a higher token: giving up leadership"
+            );
+            return Err(CallFault::Unsure("another coordinator leads".to_owned()));
+        }
         let mut after = before.clone().unwrap_or_default();
         change(&mut after, &place);
+        writer.pins.ride(machine, &mut after);
         let Some(steps) = machine_steps(&place, before.as_ref(), &after) else {
+            writer.pins.stored(machine, &after);
             return Ok(());
         };
-        match writer.patch_machine(machine, &place, steps).await {
-            Err(CallFault::Unprocessable(_)) if again => {
-                (place, before) = writer.read_machine(machine, &place).await?;
-            }
-            outcome => return outcome,
+        let Err(fault) = writer.patch_machine(machine, &place, steps).await else {
+            writer.pins.stored(machine, &after);
+            return Ok(());
+        };
+        if !matches!(fault, CallFault::Unprocessable(_)) {
+            return Err(fault);
+        }
+        let refused = before;
+        (place, before) = writer.read_machine(machine, &place).await?;
+        if before == refused {
+            return Err(fault);
         }
     }
-    Ok(())
+    Err(changing())
+}
+
+/// Somebody else writes faster than we do.
+fn changing() -> CallFault {
+    CallFault::Conflict("its status changed each time".to_owned())
 }
 
 fn machine_steps(place: &Place, before: Option<&NodeStatus>, after: &NodeStatus) -> Option<Steps> {
     let steps = Steps::status(&place.uid, before, after)?;
     let Some(before) = before else {
         return Some(steps);
+    };
+    let steps = match &before.operation {
+        Some(operation) => steps.provided(&["status", "operation", "id"], &operation.id),
+        None => steps.provided(&["status", "operation"], ()),
     };
     let steps = steps.provided(&["status", "token"], before.token);
     if before.ask == after.ask {
@@ -181,6 +206,11 @@ fn present(place: &Place) -> Present {
 fn same_but_words(one: &NodeStatus, other: &NodeStatus) -> bool {
     let silent = |status: &NodeStatus| NodeStatus {
         why: status.why.clone().filter(|why| !is_progress(why)),
+        // Its deadline is moved by a second by the first wake.
+        operation: status.operation.clone().map(|operation| Operation {
+            deadline: None,
+            ..operation
+        }),
         conditions: silent(&status.conditions),
         ..status.clone()
     };
@@ -228,15 +258,14 @@ fn as_stored(record: &MachineRecord) -> MachineRecord {
     documents::machine_record(Some(&status))
 }
 
-fn told(machine: &MachineId, fault: &CallFault) -> StoreFault {
-    let class = store_fault(fault);
-    match class {
-        StoreFault::Refused => tracing::error!(machine = %machine, %fault, "cannot store record"),
-        StoreFault::Unavailable => {
-            tracing::warn!(machine = %machine, %fault, "cannot store record now");
+/// What a fault means to the core. A missing right may be given later, unlike a status that the schema takes.
+pub(super) fn store_fault(fault: &CallFault) -> StoreFault {
+    match fault {
+        CallFault::Unsure(_) | CallFault::Conflict(_) | CallFault::Refused(_) => {
+            StoreFault::Unavailable
         }
+        CallFault::NotFound | CallFault::Unprocessable(_) => StoreFault::Refused,
     }
-    class
 }
 
 #[cfg(test)]

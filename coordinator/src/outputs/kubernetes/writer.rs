@@ -2,12 +2,14 @@
 //!
 //! Holds: nothing is written once the mandate has ended; an answer updates the mirror before anybody else acts on it.
 
+use std::time::Duration;
+
 use coordinator_core::{GroupId, MachineId};
 use coordinator_crds::{Group, GroupStatus, Node, NodeStatus};
 use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 
-use super::patch::Steps;
+use super::{patch::Steps, pins::Pins};
 use crate::{
     inputs::kubernetes::{CallFault, Kind, Place, Shared, call},
     metrics::ApiWrite,
@@ -19,9 +21,9 @@ fn no_mandate() -> CallFault {
 }
 
 /// What every job works with.
-#[derive(Clone)]
 pub(super) struct Writer {
     pub(super) shared: Shared,
+    pub(super) pins: Pins,
 }
 
 impl Writer {
@@ -34,17 +36,19 @@ impl Writer {
         Ok(())
     }
 
+    /// `limit` bounds how long the API server may take; later than that nothing is written.
     pub(super) async fn patch_group(
         &self,
         id: &GroupId,
         place: &Place,
         steps: Steps,
+        limit: Duration,
     ) -> Result<Option<GroupStatus>, CallFault> {
         self.may_write(ApiWrite::GroupStatus)?;
-        let api = self.shared.cluster.groups(&place.namespace);
+        let cluster = &self.shared.cluster;
         let patch: Patch<Value> = steps.finish();
-        let parameters = PatchParams::default();
-        let group = call(api.patch_status(&place.name, &parameters, &patch)).await?;
+        let at = (place.namespace.as_str(), place.name.as_str());
+        let group = cluster.patch_group_status(at, &patch, limit).await?;
         Ok(self.saw_group(id, group))
     }
 

@@ -47,7 +47,7 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Inner {
     events: VecDeque<Shown>,
-    records: BTreeMap<MachineId, MachineRecord>,
+    records: BTreeMap<MachineId, Box<MachineRecord>>,
     wishes: BTreeMap<GroupId, GroupRecord>,
 }
 
@@ -64,8 +64,7 @@ impl Memory {
         self.lock()
             .records
             .get(machine)
-            .cloned()
-            .unwrap_or_default()
+            .map_or_else(MachineRecord::default, |record| (**record).clone())
     }
 
     /// What is stored of a group; the default where nothing is.
@@ -78,8 +77,8 @@ impl Memory {
         self.lock().wishes.insert(group.clone(), record.clone());
     }
 
-    pub(super) fn stored(&self, machine: &MachineId, record: &MachineRecord) {
-        self.lock().records.insert(machine.clone(), record.clone());
+    pub(super) fn stored(&self, machine: &MachineId, record: Box<MachineRecord>) {
+        self.lock().records.insert(machine.clone(), record);
         self.stores
             .send_modify(|count| *count = count.wrapping_add(1));
     }

@@ -104,8 +104,12 @@ struct StoredMachine {
     boot_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     proven_at_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    boots_s: Vec<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_off_at_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outage: Option<StoredOutage>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     quarantine: Option<StoredQuarantine>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,9 +162,21 @@ struct StoredOrder {
 #[derive(Default, Serialize, Deserialize)]
 struct StoredPower {
     state: StoredState,
+    /// Concluded or told rather than seen; without a witness, concluded from silence.
     #[serde(default)]
     inferred: bool,
     since_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    witness: Option<StoredWitness>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredWitness {
+    Bmc,
+    Agent,
+    Kubelet,
+    Person,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -170,6 +186,13 @@ enum StoredState {
     Off,
     #[default]
     Unknown,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum StoredOutage {
+    PowerCut { until_ms: i64 },
+    SwitchedOff,
 }
 
 #[derive(Serialize, Deserialize)]

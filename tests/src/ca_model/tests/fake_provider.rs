@@ -263,7 +263,10 @@ impl server::CloudProvider for FakeProvider {
         _: Request<proto::NodeGroupTemplateNodeInfoRequest>,
     ) -> Result<Response<proto::NodeGroupTemplateNodeInfoResponse>, Status> {
         let node_bytes = self.world("NodeGroupTemplateNodeInfo")?.template.clone();
-        answer(proto::NodeGroupTemplateNodeInfoResponse { node_bytes })
+        answer(proto::NodeGroupTemplateNodeInfoResponse {
+            node_bytes,
+            ..Default::default()
+        })
     }
 
     async fn node_group_get_options(

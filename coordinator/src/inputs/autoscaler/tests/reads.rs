@@ -325,6 +325,9 @@ async fn a_known_template_is_a_ready_schedulable_node_and_an_unknown_one_is_unim
     };
     let known = GroupView {
         template: Some(Template {
+            declared: false,
+            learned_from: Vec::new(),
+            learned_at_ms: None,
             capacity: amounts("8"),
             allocatable: amounts("7800m"),
             labels: BTreeMap::from([("kubernetes.io/arch".to_owned(), "amd64".to_owned())]),
@@ -384,6 +387,7 @@ async fn options_start_from_the_autoscalers_defaults_and_are_unimplemented_witho
         scale_down_unneeded_duration: seconds(600, 0),
         scale_down_unready_duration: seconds(1_200, 0),
         max_node_provision_duration: seconds(900, 0),
+        ..NodeGroupAutoscalingOptions::default()
     };
     let overriding = GroupView {
         scale_down: Some(ScaleDown {
@@ -403,10 +407,15 @@ async fn options_start_from_the_autoscalers_defaults_and_are_unimplemented_witho
         .node_group_get_options(asked("default/overriding", Some(defaults)))
         .await;
     let expected = NodeGroupAutoscalingOptions {
-        scale_down_unneeded_duration: seconds(90, 500_000_000),
         scale_down_utilization_threshold: 0.3,
         ..defaults
     };
+    let durations = proto_autoscaler::OptionDurations {
+        unneeded: seconds(90, 500_000_000).unwrap(),
+        unready: seconds(1_200, 0).unwrap(),
+        provision: seconds(900, 0).unwrap(),
+    };
+    let expected = expected.with_durations(durations);
     assert_eq!(
         answer.unwrap().into_inner().node_group_autoscaling_options,
         Some(expected)
@@ -417,11 +426,17 @@ async fn options_start_from_the_autoscalers_defaults_and_are_unimplemented_witho
         .await;
     assert_eq!(code(plain), Code::Unimplemented);
     // Without a start every other field would be zero, and a zero provision time removes machines while they boot.
-    let baseless = bench
-        .client
-        .node_group_get_options(asked("default/overriding", None))
-        .await;
-    assert_eq!(code(baseless), Code::Unimplemented);
+    let incomplete = NodeGroupAutoscalingOptions {
+        max_node_provision_duration: None,
+        ..defaults
+    };
+    for defaults in [None, Some(incomplete)] {
+        let baseless = bench
+            .client
+            .node_group_get_options(asked("default/overriding", defaults))
+            .await;
+        assert_eq!(code(baseless), Code::Unimplemented);
+    }
 }
 
 #[tokio::test]

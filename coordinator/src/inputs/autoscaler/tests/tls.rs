@@ -1,73 +1,59 @@
 //! Mutual TLS: who may call, and what is said about unusable files.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tempfile::TempDir;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
+use super::authority::{Authority, Pair, files};
 use super::*;
 use crate::args::TlsFiles;
 
-/// A certificate with its key.
-struct Pair {
-    cert: String,
-    key: KeyPair,
-}
-
-impl Pair {
-    fn identity(&self) -> Identity {
-        Identity::from_pem(&self.cert, self.key.serialize_pem())
-    }
-}
-
-/// An authority that signs pairs.
-struct Authority {
-    cert: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let cert = params.self_signed(&key).unwrap().pem();
-        Self {
-            cert,
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    fn sign(&self, name: &str) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let cert = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Pair { cert, key }
-    }
-}
-
-fn files(folder: &TempDir, ca: &str, server: &Pair) -> TlsFiles {
-    let file = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    TlsFiles {
-        cert: file("cert.pem", &server.cert),
-        key: file("key.pem", &server.key.serialize_pem()),
-        client_ca: file("ca.pem", ca),
-    }
+fn identity(pair: &Pair) -> Identity {
+    Identity::from_pem(&pair.cert, pair.key.serialize_pem())
 }
 
 fn settings(tls: TlsFiles) -> GrpcSettings {
     GrpcSettings {
         address: "127.0.0.1:0".parse().unwrap(),
         tls: Some(tls),
+        #[cfg(feature = "reflection")]
+        reflection: false,
     }
 }
 
 fn service() -> Autoscaler {
     let (engine, _seat) = engine::open();
     Autoscaler::new(engine, Metrics::unregistered(), Callers::default())
+}
+
+/// A client that trusts an authority, expects a host name, and shows what it has.
+async fn calls(
+    address: SocketAddr,
+    (trusted, host): (&Authority, &str),
+    shown: Option<&Pair>,
+) -> Result<Client, String> {
+    let mut tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(&trusted.cert))
+        .domain_name(host);
+    if let Some(pair) = shown {
+        tls = tls.identity(identity(pair));
+    }
+    let channel = Channel::from_shared(format!("https://{address}"))
+        .unwrap()
+        .tls_config(tls)
+        .unwrap();
+    // With TLS 1.3 a client learns of its refusal only when it reads, so the call counts, not the connection.
+    let outcome = async {
+        let channel = channel
+            .connect()
+            .await
+            .map_err(|fault| format!("{fault:?}"))?;
+        let mut client = CloudProviderClient::new(channel);
+        let called = client.gpu_label(GpuLabelRequest {}).await;
+        called.map_err(|status| status.to_string())?;
+        Ok(client)
+    };
+    tokio::time::timeout(Duration::from_secs(600), outcome)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -78,38 +64,73 @@ async fn only_clients_with_a_certificate_of_the_right_authority_are_served() {
     let listening = listen(&settings(files(&folder, &ours.cert, &server)), service())
         .await
         .unwrap();
-    let url = format!("https://{}", listening.address());
+    let address = listening.address();
     tokio::spawn(listening.serve(std::future::pending()));
-    for (identity, served) in [
-        (Some(ours.sign("autoscaler").identity()), true),
-        (Some(theirs.sign("autoscaler").identity()), false),
-        (None, false),
-    ] {
-        let trust = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&ours.cert))
-            .domain_name("localhost");
-        let tls = match identity {
-            Some(identity) => trust.identity(identity),
-            None => trust,
-        };
-        let channel = Channel::from_shared(url.clone())
-            .unwrap()
-            .tls_config(tls)
-            .unwrap();
-        // With TLS 1.3 a client learns of its refusal only when it reads, so the call counts, not the connection.
-        let outcome = async {
-            let channel = channel.connect().await.map_err(|fault| fault.to_string())?;
-            let mut client = CloudProviderClient::new(channel);
-            client
-                .gpu_label(GpuLabelRequest {})
-                .await
-                .map_err(|status| status.to_string())
-        };
-        let outcome = tokio::time::timeout(Duration::from_secs(30), outcome)
-            .await
-            .unwrap();
-        assert_eq!(outcome.is_ok(), served, "{outcome:?}");
+    let trust = (&ours, "localhost");
+    calls(address, trust, Some(&ours.sign("autoscaler")))
+        .await
+        .unwrap();
+    for refused in [Some(theirs.sign("autoscaler")), None] {
+        let outcome = calls(address, trust, refused.as_ref()).await;
+        assert!(outcome.is_err());
     }
+}
+
+#[tokio::test]
+async fn a_client_finds_the_name_that_it_looks_for_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Authority::new();
+    let name = "homelab-coordinator.homelab-autoscaler-system.svc";
+    let listening = listen(
+        &settings(files(&folder, &ours.cert, &ours.sign(name))),
+        service(),
+    )
+    .await
+    .unwrap();
+    let address = listening.address();
+    tokio::spawn(listening.serve(std::future::pending()));
+    let pair = ours.sign("autoscaler");
+    calls(address, (&ours, name), Some(&pair)).await.unwrap();
+    let other = calls(address, (&ours, "localhost"), Some(&pair)).await;
+    let fault = other.unwrap_err();
+    assert!(fault.contains("NotValidForName"), "{fault}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn replaced_files_count_for_the_next_connection_and_open_ones_live_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (Authority::new(), Authority::new());
+    let settings = settings(files(&folder, &old.cert, &old.sign("localhost")));
+    let listening = listen(&settings, service()).await.unwrap();
+    let address = listening.address();
+    tokio::spawn(listening.serve(std::future::pending()));
+    let (before, after) = (old.sign("autoscaler"), new.sign("autoscaler"));
+    let mut open = calls(address, (&old, "localhost"), Some(&before))
+        .await
+        .unwrap();
+    assert!(
+        calls(address, (&new, "localhost"), Some(&after))
+            .await
+            .is_err()
+    );
+    files(&folder, &new.cert, &new.sign("localhost"));
+    let taken = async {
+        while calls(address, (&new, "localhost"), Some(&after))
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(600), taken)
+        .await
+        .unwrap();
+    assert!(
+        calls(address, (&old, "localhost"), Some(&before))
+            .await
+            .is_err()
+    );
+    open.gpu_label(GpuLabelRequest {}).await.unwrap();
 }
 
 #[tokio::test]
@@ -125,10 +146,10 @@ async fn unusable_files_are_named_by_their_flag() {
     assert!(
         matches!(
             fault,
-            ServeFault::ReadPem {
+            ServeFault::Tls(TlsFault::Read {
                 flag: "--grpc-client-ca",
                 ..
-            }
+            })
         ),
         "{fault}"
     );
@@ -137,7 +158,16 @@ async fn unusable_files_are_named_by_their_flag() {
         ..good
     };
     let fault = listen(&settings(swapped), service()).await.err().unwrap();
-    assert!(matches!(fault, ServeFault::Tls(_)), "{fault}");
+    assert!(
+        matches!(
+            fault,
+            ServeFault::Tls(TlsFault::Pem {
+                flag: "--grpc-cert",
+                ..
+            })
+        ),
+        "{fault}"
+    );
 }
 
 #[tokio::test]
@@ -145,6 +175,8 @@ async fn a_stop_ends_the_server_although_a_client_stays_connected() {
     let settings = GrpcSettings {
         address: "127.0.0.1:0".parse().unwrap(),
         tls: None,
+        #[cfg(feature = "reflection")]
+        reflection: false,
     };
     let listening = listen(&settings, service()).await.unwrap();
     let url = format!("http://{}", listening.address());

@@ -10,21 +10,21 @@ use coordinator_core::{
 
 use super::*;
 
-fn increase(delta: i32) -> NodeGroupIncreaseSizeRequest {
+pub(super) fn increase(delta: i32) -> NodeGroupIncreaseSizeRequest {
     NodeGroupIncreaseSizeRequest {
         id: "default/workers".into(),
         delta,
     }
 }
 
-fn delete(nodes: Vec<ExternalGrpcNode>) -> NodeGroupDeleteNodesRequest {
+pub(super) fn delete(nodes: Vec<ExternalGrpcNode>) -> NodeGroupDeleteNodesRequest {
     NodeGroupDeleteNodesRequest {
         id: "default/workers".into(),
         nodes,
     }
 }
 
-fn decrease(delta: i32) -> NodeGroupDecreaseTargetSizeRequest {
+pub(super) fn decrease(delta: i32) -> NodeGroupDecreaseTargetSizeRequest {
     NodeGroupDecreaseTargetSizeRequest {
         id: "default/workers".into(),
         delta,
@@ -225,7 +225,7 @@ impl Outputs for Store {
 }
 
 /// A real core with a group of sleeping machines.
-async fn sleeping(machines: usize, policy: Policy) -> (Client, Handle, Arc<AtomicBool>) {
+pub(super) async fn sleeping(machines: usize, policy: Policy) -> (Client, Handle, Arc<AtomicBool>) {
     let (engine, seat) = engine::open();
     let broken = Arc::new(AtomicBool::new(false));
     let store = Store {
@@ -301,6 +301,7 @@ fn machine(number: usize) -> MachineSpec {
             off_hold_ms: 60_000,
         },
         fault: None,
+        concerns: coordinator_core::Concerns::new(),
     }
 }
 

@@ -330,3 +330,23 @@ fn a_machine_that_is_deleted_has_our_marks_undone_first() {
         "asked once"
     );
 }
+
+#[test]
+fn a_lock_of_somebody_else_is_a_fault_until_it_stands_unchanged_for_its_timeout() {
+    let mut intake = loaded(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
+    let lock = json!({"metadata": {"annotations": {
+        "homelab-autoscaler.dev/operation-lock": "firmware-update",
+        "homelab-autoscaler.dev/lock-owner": "ann",
+        "homelab-autoscaler.dev/lock-timeout": "60"}}});
+    intake.at(1_000);
+    assert_eq!(
+        take(&mut intake, is_node(node("nuc1", 3, lock.clone()))),
+        ["machine nuc1 Locked"]
+    );
+    assert_eq!(intake.next_end_ms(), Some(61_000));
+    assert!(take(&mut intake, is_node(node("nuc1", 4, lock))).is_empty());
+    intake.at(60_999);
+    assert!(intake.ended().is_empty(), "it counts until then");
+    intake.at(61_000);
+    assert_eq!(words(&intake.ended()), ["machine nuc1 sound"]);
+}

@@ -1,6 +1,7 @@
 //! A whole connection through the embedded broker.
 
 use super::*;
+use crate::mandate::Mandate;
 use crate::outputs::commands::{Commands, CoordinatorKey, Line};
 use proto_link::{Backoff, BrokerUrl};
 
@@ -71,7 +72,12 @@ async fn it_connects_while_serving_sends_hears_and_says_goodbye() {
     );
 
     let key = Arc::new(CoordinatorKey::from_bytes(&[7; 32]).unwrap());
-    let mut commands = Commands::new(present.clone(), key, Metrics::unregistered());
+    let mut commands = Commands::new(
+        present.clone(),
+        (key, Mandate::standing()),
+        bench.engine.facts.clone(),
+        Metrics::unregistered(),
+    );
     commands.perform(Action::Ping {
         agent: AgentId::new("pi"),
     });

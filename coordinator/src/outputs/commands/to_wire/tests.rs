@@ -49,7 +49,7 @@ fn redfish() -> Redfish {
 
 fn opened(command: &Command) -> (Message, CommandBody) {
     let key = key();
-    let message = message(command, &key).unwrap();
+    let message = message(command, &key, Duration::from_secs(3600)).unwrap();
     let envelope = Envelope::decode(&message.payload).unwrap();
     let trusted = TrustedKeys::only(COORDINATOR_KID, key.public());
     let body = envelope.open(Purpose::Command, TOPIC, &trusted).unwrap();
@@ -244,7 +244,7 @@ fn what_cannot_be_said_is_refused_by_its_field_and_never_shortened() {
             "agent",
         ),
     ] {
-        let fault = message(&command, &key()).unwrap_err();
+        let fault = message(&command, &key(), Duration::from_secs(9)).unwrap_err();
         assert_eq!(fault.field, field);
         assert!(!fault.to_string().contains("secret"), "{fault}");
     }
@@ -257,4 +257,14 @@ fn a_ping_is_small_short_lived_and_unacknowledged() {
     assert_eq!(&message.payload[..], b"{}");
     assert_eq!((message.qos, message.retain), (Qos::AtMostOnce, false));
     assert_eq!(message.expiry, Some(Duration::from_secs(5)));
+}
+
+#[test]
+fn a_command_expires_with_the_mandate_of_its_sender() {
+    let expiry = |left| {
+        let left = Duration::from_secs(left);
+        let message = message(&command(Verb::PowerOff), &key(), left).unwrap();
+        message.expiry.unwrap().as_secs()
+    };
+    assert_eq!([expiry(4), expiry(3600)], [4, 30]);
 }

@@ -99,3 +99,20 @@ fn a_node_is_fenced_only_with_taint_and_cordon() {
         assert_eq!(is_fenced(&node(spec.clone())), expected, "{spec}");
     }
 }
+
+#[test]
+fn a_persons_cordon_is_remembered_on_the_node_in_the_write_that_fences_it() {
+    let cordoned = json!({"unschedulable": true});
+    let bare = fencing(&node(cordoned.clone()), Cordon::Persons).as_json();
+    let mark = json!({"op": "add", "path": "/metadata/annotations",
+        "value": {"homelab-autoscaler.dev/cordoned-by-person": "true"}});
+    assert_eq!(bare[4], mark);
+    let mut annotated = node(cordoned);
+    annotated.metadata.annotations = Some(BTreeMap::from([("note".into(), "kept".into())]));
+    let steps = fencing(&annotated, Cordon::Persons).as_json();
+    assert_eq!(
+        steps[4]["path"],
+        "/metadata/annotations/homelab-autoscaler.dev~1cordoned-by-person"
+    );
+    assert_eq!(fencing(&annotated, Cordon::Ours).as_json().get(4), None);
+}

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use coordinator_core::{Fact, PowerRecord, PowerState, Token};
+use coordinator_core::{Fact, PowerRecord, PowerState, Token, Witness};
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn machine(epoch: u32) -> Write {
             token: Token { epoch, seq: 1 },
             power: PowerRecord {
                 state: PowerState::Off,
-                inferred: true,
+                witness: Some(Witness::Silence),
                 since_ms: 5,
             },
             ..MachineRecord::default()

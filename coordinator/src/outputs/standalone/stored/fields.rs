@@ -4,13 +4,14 @@
 
 use coordinator_core::{
     GroupRecord, Increase, Learned, MachineId, MachineRecord, NodeBackup, OffOrder, Operation,
-    OperationKind, Override, OverridePower, PowerRecord, PowerState, Quarantine, Taint, Token,
+    OperationKind, Outage, Override, OverridePower, PowerRecord, PowerState, Quarantine, Taint,
+    Token, Witness,
 };
 
 use super::{
     StoredBackup, StoredGroup, StoredIncrease, StoredKind, StoredLearned, StoredMachine,
-    StoredOperation, StoredOrder, StoredOverride, StoredPower, StoredQuarantine, StoredState,
-    StoredTaint, StoredToken, StoredWish,
+    StoredOperation, StoredOrder, StoredOutage, StoredOverride, StoredPower, StoredQuarantine,
+    StoredState, StoredTaint, StoredToken, StoredWish, StoredWitness,
 };
 
 /// Writes both directions of a struct whose fields have the same names on both sides.
@@ -120,7 +121,6 @@ same_fields!(
     }
 );
 same_fields!(StoredTaint, Taint { key, value, effect });
-same_fields!(StoredPower, PowerRecord { inferred, since_ms } into { state });
 same_fields!(StoredOverride, Override { until_ms, by } into { power });
 same_fields!(
     StoredOperation,
@@ -130,9 +130,73 @@ same_fields!(StoredLearned, Learned { capacity, allocatable, labels, at_ms } int
 same_fields!(StoredBackup, NodeBackup { labels, annotations, cordoned } into { taints });
 same_fields!(
     StoredMachine,
-    MachineRecord { boot_id, proven_at_ms, last_off_at_ms, provider_id, last_ask }
-        into { token, operation, order, power, quarantine, override_, learned, node_backup }
+    MachineRecord { boot_id, proven_at_ms, boots_s, last_off_at_ms, provider_id, last_ask }
+        into { token, operation, order, power, outage, quarantine, override_, learned, node_backup }
 );
+
+impl From<Outage> for StoredOutage {
+    fn from(core: Outage) -> Self {
+        match core {
+            Outage::PowerCut { until_ms } => Self::PowerCut { until_ms },
+            Outage::SwitchedOff => Self::SwitchedOff,
+        }
+    }
+}
+
+impl From<StoredOutage> for Outage {
+    fn from(stored: StoredOutage) -> Self {
+        match stored {
+            StoredOutage::PowerCut { until_ms } => Self::PowerCut { until_ms },
+            StoredOutage::SwitchedOff => Self::SwitchedOff,
+        }
+    }
+}
+
+impl From<PowerRecord> for StoredPower {
+    fn from(core: PowerRecord) -> Self {
+        let inferred = core.inferred();
+        let PowerRecord {
+            state,
+            witness,
+            since_ms,
+        } = core;
+        let witness = witness.and_then(|witness| match witness {
+            Witness::Bmc => Some(StoredWitness::Bmc),
+            Witness::Agent => Some(StoredWitness::Agent),
+            Witness::Kubelet => Some(StoredWitness::Kubelet),
+            Witness::Person => Some(StoredWitness::Person),
+            Witness::Silence => None,
+        });
+        Self {
+            state: state.into(),
+            inferred,
+            since_ms,
+            witness,
+        }
+    }
+}
+
+impl From<StoredPower> for PowerRecord {
+    fn from(stored: StoredPower) -> Self {
+        let StoredPower {
+            state,
+            inferred,
+            since_ms,
+            witness,
+        } = stored;
+        let named = witness.map(|witness| match witness {
+            StoredWitness::Bmc => Witness::Bmc,
+            StoredWitness::Agent => Witness::Agent,
+            StoredWitness::Kubelet => Witness::Kubelet,
+            StoredWitness::Person => Witness::Person,
+        });
+        Self {
+            state: state.into(),
+            witness: named.or_else(|| inferred.then_some(Witness::Silence)),
+            since_ms,
+        }
+    }
+}
 
 impl From<GroupRecord> for StoredGroup {
     fn from(core: GroupRecord) -> Self {

@@ -1,8 +1,8 @@
 //! Stored values: there and back, and the bytes of the first release.
 
 use coordinator_core::{
-    Increase, Learned, MachineId, NodeBackup, OffOrder, Operation, OperationKind, Override,
-    OverridePower, PowerRecord, PowerState, Quarantine, Taint, Token,
+    Increase, Learned, MachineId, NodeBackup, OffOrder, Operation, OperationKind, Outage, Override,
+    OverridePower, PowerRecord, PowerState, Quarantine, Taint, Token, Witness,
 };
 
 use super::*;
@@ -33,12 +33,14 @@ fn full_machine() -> MachineRecord {
         }),
         power: PowerRecord {
             state: PowerState::Off,
-            inferred: true,
+            witness: Some(Witness::Silence),
             since_ms: 7,
         },
         boot_id: Some("b1".to_owned()),
+        boots_s: vec![48, 71],
         proven_at_ms: Some(8),
         last_off_at_ms: Some(9),
+        outage: Some(Outage::PowerCut { until_ms: 13 }),
         quarantine: Some(Quarantine {
             until_ms: 10,
             failures: 2,
@@ -72,6 +74,11 @@ fn full_machine() -> MachineRecord {
 fn records_come_back_as_they_were_stored() {
     let full = full_machine();
     assert_eq!(machine(&machine_text(&full)).unwrap(), full);
+    let off_by_hand = MachineRecord {
+        outage: Some(Outage::SwitchedOff),
+        ..full
+    };
+    assert_eq!(machine(&machine_text(&off_by_hand)).unwrap(), off_by_hand);
     let fresh = MachineRecord::default();
     assert_eq!(machine(&machine_text(&fresh)).unwrap(), fresh);
     let wish = GroupRecord {

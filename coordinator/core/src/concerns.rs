@@ -1,0 +1,208 @@
+//! What people should mend although it stops nothing: found anew in each pass, told by an Event when it begins.
+//!
+//! In: declarations, relays, what machines brought, the autoscaler's version. Out: [`Concern`]s with their sentences.
+//! Holds: a concern changes no decision.
+//! Not here: faults, because of which a machine is left alone (`spec`).
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::actions::{Action, Event, Severity, Subject};
+use crate::agents::Relay;
+use crate::groups::Group;
+use crate::ids::GroupId;
+use crate::lab::{Ctx, Lab};
+use crate::machine::{Machine, list};
+use crate::policy::AutoscalerVersion;
+use crate::record::PowerState;
+use crate::spec::{Mode, NodeObjectPolicy};
+use crate::template;
+
+/// Something that people should mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Concern {
+    /// A machine may take longer to boot than the cluster-autoscaler waits for it.
+    BootAboveProvisionTime,
+    /// No relay holds the credentials of a machine's BMC.
+    MissingCredentials,
+    /// Machines of a group differ so much that its template promises far less than most of them bring.
+    Heterogeneous,
+    /// A group keeps the Nodes of machines that are off, which not every cluster-autoscaler understands.
+    RetainNeedsCa136,
+}
+
+/// Concerns with what to say about each.
+pub type Concerns = BTreeMap<Concern, String>;
+
+impl Concern {
+    /// Those that machines can have.
+    pub const OF_MACHINES: [Self; 2] = [Self::BootAboveProvisionTime, Self::MissingCredentials];
+    /// Those that groups can have.
+    pub const OF_GROUPS: [Self; 2] = [Self::Heterogeneous, Self::RetainNeedsCa136];
+
+    /// The stable word: type of a condition, reason of an Event.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BootAboveProvisionTime => "BootAboveProvisionTime",
+            Self::MissingCredentials => "MissingCredentials",
+            Self::Heterogeneous => "Heterogeneous",
+            Self::RetainNeedsCa136 => "RetainNeedsCA136",
+        }
+    }
+}
+
+/// The first cluster-autoscaler that tells suspended Nodes from broken ones.
+const KNOWS_SUSPENDED: AutoscalerVersion = AutoscalerVersion {
+    major: 1,
+    minor: 36,
+};
+
+/// Looks for concerns and tells those that are new.
+pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
+    note_sleepers(lab);
+    // Relays are heard one after the other: until each has had its turn, nobody can say what none of them holds.
+    let silent_ms = ctx.policy.agent_silent_ms;
+    let heard_all = lab
+        .links
+        .broker_ms
+        .is_some_and(|since| ctx.due(since.saturating_add(silent_ms)));
+    let relays = if heard_all {
+        lab.agents.relays_now(ctx)
+    } else {
+        Vec::new()
+    };
+    let mut members: BTreeMap<&GroupId, Vec<&Machine>> = BTreeMap::new();
+    for machine in lab.machines.values() {
+        let group = members.entry(&machine.spec.group).or_default();
+        group.push(machine);
+    }
+    let of_groups: Vec<Concerns> = lab
+        .groups
+        .iter()
+        .map(|(id, group)| {
+            let machines = members.get(id).map_or(&[][..], Vec::as_slice);
+            of_group(group, machines, lab.autoscaler.or(ctx.policy.autoscaler))
+        })
+        .collect();
+    for (group, found) in lab.groups.values_mut().zip(of_groups) {
+        if group.concerns != found {
+            let about = Subject::Group(group.spec.id.clone());
+            group.concerns = tell(&group.concerns, found, &about, ctx);
+        }
+    }
+    for machine in lab.machines.values_mut() {
+        let found = of_machine(machine, &relays);
+        if machine.concerns != found {
+            let about = Subject::Machine(machine.id().clone());
+            machine.concerns = tell(&machine.concerns, found, &about, ctx);
+        }
+    }
+}
+
+/// Which relays sleep, for who asks why none is awake.
+fn note_sleepers(lab: &mut Lab) {
+    let off = lab
+        .machines
+        .values()
+        .filter(|machine| machine.record.power.state == PowerState::Off)
+        .filter_map(|machine| Some((&machine.spec.agent, machine.record.last_off_at_ms?)));
+    let relays = off.filter(|(agent, _)| {
+        let info = lab.agents.get(agent).and_then(|agent| agent.info.as_ref());
+        info.is_some_and(|info| !info.segments.is_empty() || info.credentials.is_some())
+    });
+    lab.agents.asleep = relays
+        .map(|(agent, at_ms)| (agent.clone(), at_ms))
+        .collect();
+}
+
+fn tell(before: &Concerns, found: Concerns, about: &Subject, ctx: &mut Ctx<'_>) -> Concerns {
+    for (concern, message) in &found {
+        if !before.contains_key(concern) {
+            ctx.out.push(Action::Event(Event {
+                about: about.clone(),
+                severity: Severity::Warning,
+                reason: concern.as_str(),
+                message: message.clone(),
+            }));
+        }
+    }
+    found
+}
+
+fn of_machine(machine: &Machine, relays: &[Relay<'_>]) -> Concerns {
+    let mut found = machine.spec.concerns.clone();
+    if let Some(message) = missing_credentials(machine, relays) {
+        found.insert(Concern::MissingCredentials, message);
+    }
+    found
+}
+
+/// What is missing where, if relays are awake and not one that is known, awake or not, holds the credentials of a machine's BMC.
+pub(crate) fn missing_credentials(machine: &Machine, relays: &[Relay<'_>]) -> Option<String> {
+    let redfish = machine.spec.redfish.as_ref()?;
+    let name = &redfish.credentials;
+    let others = || relays.iter().filter(|r| *r.id != machine.spec.agent);
+    let holds = |relay: &Relay<'_>| relay.credentials.is_none_or(|held| held.contains(name));
+    if others().any(holds) {
+        return None;
+    }
+    let awake: Vec<String> = others()
+        .filter(|relay| relay.awake)
+        .map(|relay| format!("{} (holds {})", relay.id, held(relay)))
+        .collect();
+    (!awake.is_empty()).then(|| {
+        format!(
+            "No relay holds the credentials {name} for the BMC at {}: put the files {name}.username, {name}.password and \
+             {name}.hosts into the relay's credentials folder (/etc/homelab-agent/credentials unless its agent.toml says \
+             otherwise), or keys of these names into the Secret homelab-autoscaler-credentials for a relay in the cluster. \
+             Awake: {}",
+            redfish.address,
+            list(&awake)
+        )
+    })
+}
+
+fn held(relay: &Relay<'_>) -> String {
+    match relay.credentials {
+        Some(names) if !names.is_empty() => list(names),
+        Some(_) | None => "none".to_string(),
+    }
+}
+
+fn of_group(group: &Group, machines: &[&Machine], version: Option<AutoscalerVersion>) -> Concerns {
+    let mut found = Concerns::new();
+    if !matches!(group.spec.mode, Mode::Autoscaler) {
+        return found;
+    }
+    if let Some(difference) = template::difference(machines) {
+        found.insert(
+            Concern::Heterogeneous,
+            format!(
+                "Its machines differ much, and the cluster-autoscaler is promised the least of each: {difference}; put machines \
+                 that are alike into groups of their own"
+            ),
+        );
+    }
+    if let Some(problem) = retain_problem(group, version) {
+        found.insert(Concern::RetainNeedsCa136, problem);
+    }
+    found
+}
+
+fn retain_problem(group: &Group, version: Option<AutoscalerVersion>) -> Option<String> {
+    let needs = "nodeObjectPolicy Retain needs cluster-autoscaler 1.36 or newer; an older one keeps waking machines for one pod.";
+    match (group.spec.node_object_policy, version) {
+        (NodeObjectPolicy::Delete, _) => None,
+        (NodeObjectPolicy::Retain, Some(version)) if version >= KNOWS_SUSPENDED => None,
+        (NodeObjectPolicy::Retain, Some(version)) => Some(format!(
+            "{needs} This one is {version}: upgrade it, or write nodeObjectPolicy: Delete"
+        )),
+        (NodeObjectPolicy::Retain, None) => Some(format!(
+            "{needs} Its calls do not tell its version: if it is new enough, say so with the coordinator's flag \
+             --autoscaler-version 1.36, else write nodeObjectPolicy: Delete"
+        )),
+    }
+}

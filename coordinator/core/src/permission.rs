@@ -1,0 +1,178 @@
+//! Whether a machine may be stopped or given back, and by whom.
+//!
+//! In: a machine, the lab around it. Out: yes, or why not.
+//! Holds: nothing here changes anything.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::actions::RejectedKind;
+use crate::choice;
+use crate::ids::{AgentId, GroupId, MachineId};
+use crate::lab::Lab;
+use crate::machine::{Machine, Phase};
+use crate::node;
+use crate::record::{OverridePower, PowerState};
+use crate::spec::PowerPolicy;
+
+/// Why a machine must not be stopped by anybody but a person at its power button.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protection {
+    /// Its Node belongs to the control plane.
+    ControlPlane,
+    /// This process runs on it.
+    OwnMachine,
+    /// The agents' broker runs on it.
+    BrokerMachine,
+    /// Others could not be woken any more.
+    LastRelay,
+}
+
+impl Protection {
+    /// The stable word.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "ControlPlane",
+            Self::OwnMachine => "OwnMachine",
+            Self::BrokerMachine => "BrokerMachine",
+            Self::LastRelay => "LastRelay",
+        }
+    }
+}
+
+/// A member that has joined: the minimum protects it.
+pub(crate) fn is_registered(machine: &Machine) -> bool {
+    match machine.phase {
+        Phase::Running => true,
+        Phase::Unknown(_) => {
+            machine.record.power.state == PowerState::Running || machine.seen.node.is_some()
+        }
+        Phase::Waking(_) | Phase::WakeFailed(_) => {
+            machine.seen.node.as_ref().is_some_and(|n| n.ready)
+        }
+        Phase::Off | Phase::Stopping(_) => false,
+    }
+}
+
+/// What protects a machine from being stopped, if anything does.
+pub(crate) fn protected(lab: &Lab, machine: &Machine) -> Option<Protection> {
+    let node = machine.seen.node.as_ref();
+    if node.is_some_and(node::is_control_plane) {
+        return Some(Protection::ControlPlane);
+    }
+    let is_it = |name: &String| *name == machine.spec.node_name;
+    if lab.policy.own_node.as_ref().is_some_and(is_it) {
+        return Some(Protection::OwnMachine);
+    }
+    if lab.policy.broker_node.as_ref().is_some_and(is_it) {
+        return Some(Protection::BrokerMachine);
+    }
+    last_relay(lab, machine).then_some(Protection::LastRelay)
+}
+
+/// Whether a segment's sleepers could not be woken any more without this machine.
+fn last_relay(lab: &Lab, machine: &Machine) -> bool {
+    let Some(info) = lab
+        .agents
+        .get(&machine.spec.agent)
+        .and_then(|a| a.info.as_ref())
+    else {
+        return false;
+    };
+    info.segments.iter().any(|segment| {
+        let needed = lab.machines.values().any(|other| {
+            other.id() != machine.id()
+                && other
+                    .spec
+                    .wake_on_lan
+                    .as_ref()
+                    .is_some_and(|w| w.segment == *segment)
+        });
+        let silent_ms = lab.policy.agent_silent_ms;
+        let others = lab.agents.iter().any(|(id, _)| {
+            *id != machine.spec.agent
+                && lab.agents.relays_at(id, segment, lab.now_ms, silent_ms)
+                && !is_leaving(lab, id)
+        });
+        needed && !others
+    })
+}
+
+/// Whether the machine of an agent is on its way down.
+fn is_leaving(lab: &Lab, agent: &AgentId) -> bool {
+    lab.machines
+        .values()
+        .filter(|m| m.spec.agent == *agent)
+        .any(|m| {
+            m.record.order.is_some()
+                || matches!(m.phase, Phase::Stopping(_))
+                || lab.removals.iter().any(|r| r.machines.contains(m.id()))
+        })
+}
+
+/// Whether the coordinator may stop a machine at all.
+pub(crate) fn may_stop(lab: &Lab, machine: &Machine) -> Result<(), String> {
+    let id = machine.id();
+    if let Some(protection) = protected(lab, machine) {
+        return Err(format!("{id} is not stopped: {}", protection.reason()));
+    }
+    if machine.spec.wake.is_empty() {
+        return Err(format!("{id} has no way to be woken again"));
+    }
+    if let Some(fault) = &machine.spec.fault {
+        return Err(format!("{id} is not managed: {fault}"));
+    }
+    let proof = lab
+        .groups
+        .get(&machine.spec.group)
+        .is_none_or(|g| g.spec.require_proof);
+    if proof && machine.record.proven_at_ms.is_none() && is_registered(machine) {
+        return Err(format!("{id} has never been woken by us: prove it first"));
+    }
+    Ok(())
+}
+
+/// Whether the cluster-autoscaler may give a machine back.
+pub(crate) fn may_delete(lab: &Lab, machine: &Machine) -> Result<(), (RejectedKind, String)> {
+    let refuse = |message: String| Err((RejectedKind::FailedPrecondition, message));
+    match machine.spec.power {
+        PowerPolicy::Auto => {}
+        PowerPolicy::AlwaysOn => return refuse(format!("{} has power: AlwaysOn", machine.id())),
+        PowerPolicy::AlwaysOff | PowerPolicy::Unmanaged => {
+            return refuse(format!("{} is not the autoscaler's", machine.id()));
+        }
+    }
+    if let Some(o) = machine
+        .record
+        .override_
+        .as_ref()
+        .filter(|o| o.power == OverridePower::Running)
+    {
+        return refuse(format!("{} is kept running by {}", machine.id(), o.by));
+    }
+    may_stop(lab, machine).or_else(refuse)
+}
+
+/// Joined machines are never removed below the minimum; those that have not joined may be.
+pub(crate) fn check_minimum(
+    lab: &Lab,
+    id: &GroupId,
+    wanted: &[MachineId],
+    machines: &[MachineId],
+) -> Result<(), (RejectedKind, String)> {
+    let Some(group) = lab.groups.get(id) else {
+        return Ok(());
+    };
+    let leaving: Vec<&MachineId> = machines.iter().filter(|m| wanted.contains(m)).collect();
+    let after = choice::members(lab, id, wanted).saturating_sub(leaving.len());
+    let min = usize::try_from(group.spec.min_size).unwrap_or(usize::MAX);
+    let joined = leaving
+        .iter()
+        .any(|m| lab.machines.get(*m).is_some_and(|m| is_registered(m)));
+    if joined && after < min {
+        let message = format!("group {id} would have {after} machines, its minSize is {min}");
+        return Err((RejectedKind::FailedPrecondition, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! What a machine of a group that is woken next would bring: the least that any of them would.
+//!
+//! In: a group's declaration, what its members brought when they last joined, what their agents say of them.
+//! Out: [`Template`], and in words where members differ much.
+//! Holds: nothing is promised that one of the machines would not keep: resources by their minimum, labels that all share,
+//! taints of any.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::agents::Agents;
+use crate::facts::Taint;
+use crate::ids::MachineId;
+use crate::machine::{Machine, list};
+use crate::node;
+use crate::record::Learned;
+use crate::spec::{Declared, GroupSpec, PowerPolicy};
+use crate::upkeep::group_label;
+use crate::view::Template;
+
+const OS: &str = "kubernetes.io/os";
+const ARCH: &str = "kubernetes.io/arch";
+const HOSTNAME: &str = "kubernetes.io/hostname";
+
+/// What every kubelet brings, where nobody has learned or declared it. Pods: the kubelet's own default. Storage: less than
+/// the root disk of any machine that runs containers, so that the promise is kept.
+const DEFAULT_RESOURCES: [(&str, &str); 2] = [("pods", "110"), ("ephemeral-storage", "10Gi")];
+/// What a machine is taken for that has never run and whose agent nobody has heard.
+const DEFAULT_ARCH: &str = "amd64";
+
+/// What the group can promise; `None` while nobody knows a machine's cpu and memory.
+pub(crate) fn of(spec: &GroupSpec, machines: &[&Machine], agents: &Agents) -> Option<Template> {
+    let candidates: Vec<&Machine> = machines.iter().copied().filter(|m| may_wake(m)).collect();
+    let learned: Vec<(&MachineId, &Learned)> = candidates
+        .iter()
+        .filter_map(|m| Some((m.id(), m.record.learned.as_ref()?)))
+        .collect();
+    let unlearned = learned.len() < candidates.len();
+    let declared = &spec.declared;
+    let known = |of: fn(&Learned) -> &BTreeMap<String, String>| {
+        let sides = learned.iter().map(|(_, l)| of(l)).collect::<Vec<_>>();
+        least(&sides, declared, unlearned)
+    };
+    let mut template = Template {
+        capacity: known(|l| &l.capacity),
+        allocatable: known(|l| &l.allocatable),
+        labels: labels(declared, &learned),
+        taints: taints(declared, &learned),
+        declared: *declared != Declared::default(),
+        learned_from: learned.iter().map(|(id, _)| (*id).clone()).collect(),
+        learned_at_ms: learned.iter().map(|(_, l)| l.at_ms).max(),
+    };
+    let complete = ["cpu", "memory"]
+        .iter()
+        .all(|key| template.allocatable.contains_key(*key));
+    if !complete {
+        return None;
+    }
+    for resources in [&mut template.capacity, &mut template.allocatable] {
+        for (resource, amount) in DEFAULT_RESOURCES {
+            resources
+                .entry(resource.to_string())
+                .or_insert_with(|| amount.to_string());
+        }
+    }
+    fill_platform(&mut template.labels, &candidates, agents);
+    template
+        .labels
+        .insert(node::GROUP_LABEL.to_string(), group_label(&spec.id));
+    Some(template)
+}
+
+fn may_wake(machine: &Machine) -> bool {
+    machine.spec.power == PowerPolicy::Auto && machine.spec.fault.is_none()
+}
+
+/// The minimum of each resource that every learned machine brings, and what is declared where none of them brings it. A
+/// machine that has never joined counts as declared; of what is not declared it is taken to be like the others.
+fn least(
+    learned: &[&BTreeMap<String, String>],
+    declared: &Declared,
+    unlearned: bool,
+) -> BTreeMap<String, String> {
+    let Some((first, others)) = learned.split_first() else {
+        return declared.capacity.clone();
+    };
+    let mut least = BTreeMap::new();
+    for (key, value) in *first {
+        let all: Option<Vec<&String>> = others.iter().map(|resources| resources.get(key)).collect();
+        let Some(all) = all else { continue };
+        let of_declared = declared.capacity.get(key).filter(|_| unlearned);
+        let lowest = all
+            .into_iter()
+            .chain(of_declared)
+            .fold(value, |low, next| lower(low, next));
+        least.insert(key.clone(), lowest.clone());
+    }
+    for (key, value) in &declared.capacity {
+        if learned.iter().all(|resources| !resources.contains_key(key)) {
+            least.insert(key.clone(), value.clone());
+        }
+    }
+    least
+}
+
+fn lower<'a>(one: &'a String, other: &'a String) -> &'a String {
+    // Most machines of a group are alike, so most amounts need not be read at all.
+    if one == other || amount(one) <= amount(other) {
+        one
+    } else {
+        other
+    }
+}
+
+/// What is declared, and what all learned machines have in common beside it.
+fn labels(declared: &Declared, learned: &[(&MachineId, &Learned)]) -> BTreeMap<String, String> {
+    let mut labels = declared.labels.clone();
+    let Some(((_, first), others)) = learned.split_first() else {
+        return labels;
+    };
+    let common = first.labels.iter().filter(|(key, value)| {
+        others
+            .iter()
+            .all(|(_, l)| l.labels.get(*key) == Some(*value))
+    });
+    for (key, value) in common {
+        if key != HOSTNAME {
+            labels.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    labels
+}
+
+/// Whatever would keep a pod off one of them.
+fn taints(declared: &Declared, learned: &[(&MachineId, &Learned)]) -> Vec<Taint> {
+    let mut taints = declared.taints.clone();
+    for taint in learned.iter().flat_map(|(_, l)| &l.taints) {
+        if !taints.contains(taint) {
+            taints.push(taint.clone());
+        }
+    }
+    taints
+}
+
+/// Operating system and architecture, which selectors name often. Where machines disagree, none is promised.
+fn fill_platform(labels: &mut BTreeMap<String, String>, candidates: &[&Machine], agents: &Agents) {
+    let told = |key: &str, machine: &Machine| {
+        let learned = machine.record.learned.as_ref();
+        learned.and_then(|l| l.labels.get(key).cloned())
+    };
+    let arch = |machine: &&Machine| {
+        told(ARCH, machine).or_else(|| agents.get(&machine.spec.agent)?.info.as_ref()?.arch.clone())
+    };
+    let systems: BTreeSet<String> = candidates.iter().filter_map(|m| told(OS, m)).collect();
+    let archs: BTreeSet<String> = candidates.iter().filter_map(arch).collect();
+    for (key, known, default) in [(OS, systems, "linux"), (ARCH, archs, DEFAULT_ARCH)] {
+        if known.len() < 2 && !labels.contains_key(key) {
+            let only = known.into_iter().next();
+            labels.insert(key.to_string(), only.unwrap_or_else(|| default.to_string()));
+        }
+    }
+}
+
+/// In words: which machines differ much from each other, and in what. Much is half as much again, or having none of it.
+pub(crate) fn difference(machines: &[&Machine]) -> Option<String> {
+    let learned: Vec<(&MachineId, &Learned)> = machines
+        .iter()
+        .filter(|m| may_wake(m))
+        .filter_map(|m| Some((m.id(), m.record.learned.as_ref()?)))
+        .collect();
+    let ((_, first), others) = learned.split_first()?;
+    if others.iter().all(|(_, l)| l.capacity == first.capacity) {
+        return None;
+    }
+    let resources: BTreeSet<&String> = learned
+        .iter()
+        .flat_map(|(_, l)| l.capacity.keys())
+        .collect();
+    let named: Vec<String> = resources
+        .into_iter()
+        .filter_map(|resource| difference_in(resource, &learned))
+        .collect();
+    (!named.is_empty()).then(|| named.join("; "))
+}
+
+fn difference_in(resource: &str, learned: &[(&MachineId, &Learned)]) -> Option<String> {
+    let mut held: Vec<(u128, &str, &MachineId)> = learned
+        .iter()
+        .filter_map(|(id, l)| {
+            let value = l.capacity.get(resource)?;
+            Some((amount(value), value.as_str(), *id))
+        })
+        .filter(|(amount, _, _)| *amount > 0)
+        .collect();
+    held.sort();
+    let (least, most) = (held.first()?, held.last()?);
+    if held.len() < learned.len() {
+        let holders: Vec<String> = held.iter().map(|(_, _, id)| id.to_string()).collect();
+        return Some(format!("{resource} only on {}", list(&holders)));
+    }
+    let much = most.0.saturating_mul(2) >= least.0.saturating_mul(3);
+    much.then(|| {
+        format!(
+            "{resource} from {} on {} to {} on {}",
+            least.1, least.2, most.1, most.2
+        )
+    })
+}
+
+/// A quantity's amount in thousandths, as Kubernetes writes quantities; what cannot be read counts as nothing.
+fn amount(quantity: &str) -> u128 {
+    let digits = quantity
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(quantity.len());
+    let (number, suffix) = quantity.split_at(digits);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let fraction: String = fraction.chars().chain("000".chars()).take(3).collect();
+    let whole = whole.parse::<u128>().unwrap_or(0);
+    let thousandths = whole
+        .saturating_mul(1000)
+        .saturating_add(fraction.parse::<u128>().unwrap_or(0));
+    let factor: u128 = match suffix {
+        "m" => return thousandths / 1000,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        "P" => 1_000_000_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        "Pi" => 1 << 50,
+        _ => 1,
+    };
+    thousandths.saturating_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::string::ToString;
+
+    use super::amount;
+
+    #[test]
+    fn quantities_compare_by_amount() {
+        assert!(amount("900m") < amount("1"));
+        assert!(amount("1.5") > amount("1"));
+        assert!(amount("7Gi") > amount("7G"));
+        assert_eq!(amount("1024Ki"), amount("1Mi"));
+    }
+
+    #[test]
+    fn an_amount_beyond_all_measure_is_only_the_greatest() {
+        let most = u128::MAX.to_string();
+        assert_eq!(amount(&most), u128::MAX);
+        assert!(amount(&format!("{most}Pi")) > amount("7Gi"));
+    }
+}

@@ -1,0 +1,225 @@
+//! What a group promises of machines that do not run: the least of what was learned, declared or usual.
+
+use std::collections::BTreeMap;
+
+use coordinator_core::{
+    AgentId, AgentInfo, Concern, Declared, Fact, GroupSpec, Learned, MachineId, MachineRecord,
+    Taint, Template,
+};
+
+use crate::declare::{group, group_id, group_spec, kubelet};
+use crate::world::World;
+
+type Words = [(&'static str, &'static str)];
+
+fn words(pairs: &Words) -> BTreeMap<String, String> {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+fn taint(key: &str) -> Taint {
+    Taint {
+        key: key.into(),
+        value: String::new(),
+        effect: "NoSchedule".into(),
+    }
+}
+
+fn declaring(capacity: &Words) -> Fact {
+    Fact::GroupApplied(GroupSpec {
+        declared: Declared {
+            capacity: words(capacity),
+            taints: vec![taint("declared")],
+            ..Declared::default()
+        },
+        ..group_spec()
+    })
+}
+
+/// What a machine has brought once: the same as capacity and as allocatable.
+fn brought(resources: &Words, labels: &Words, taints: &[&str]) -> MachineRecord {
+    MachineRecord {
+        learned: Some(Learned {
+            capacity: words(resources),
+            allocatable: words(resources),
+            labels: words(labels),
+            taints: taints.iter().map(|key| taint(key)).collect(),
+            at_ms: 17,
+        }),
+        ..MachineRecord::default()
+    }
+}
+
+/// A lab whose machines have brought this; those without a record have never joined.
+fn lab(group: Fact, machines: &[(&str, Option<MachineRecord>)]) -> World {
+    let nodes = machines.iter().map(|(name, _)| kubelet(name));
+    let mut world = World::new(std::iter::once(group).chain(nodes).collect());
+    for (name, record) in machines {
+        if let Some(record) = record {
+            let id = MachineId::new(name);
+            world.store_machines.insert(id, record.clone());
+        }
+    }
+    world.restart();
+    world
+}
+
+fn template(world: &mut World) -> Option<Template> {
+    let now = world.now();
+    world.lab.view(now).groups[&group_id()].template.clone()
+}
+
+fn heterogeneous(world: &mut World) -> Option<String> {
+    let now = world.now();
+    let view = world.lab.view(now);
+    view.groups[&group_id()]
+        .concerns
+        .get(&Concern::Heterogeneous)
+        .cloned()
+}
+
+#[test]
+fn a_template_that_is_only_declared_has_what_every_kubelet_brings() {
+    let mut world = lab(
+        declaring(&[("cpu", "4"), ("memory", "8Gi")]),
+        &[("k1", None)],
+    );
+    let template = template(&mut world).expect("declared");
+    for resources in [&template.capacity, &template.allocatable] {
+        let usual = [
+            ("cpu", "4"),
+            ("memory", "8Gi"),
+            ("pods", "110"),
+            ("ephemeral-storage", "10Gi"),
+        ];
+        assert_eq!(*resources, words(&usual));
+    }
+    let labels = [
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", "amd64"),
+        ("homelab-autoscaler.dev/group", "workers"),
+    ];
+    assert_eq!(template.labels, words(&labels));
+    assert_eq!(template.taints, [taint("declared")]);
+    assert!(template.declared && template.learned_from.is_empty());
+}
+
+#[test]
+fn an_agent_tells_the_architecture_before_its_machine_has_joined() {
+    let mut world = lab(
+        declaring(&[("cpu", "4"), ("memory", "8Gi")]),
+        &[("k1", None)],
+    );
+    world.tell(Fact::AgentInfo(AgentInfo {
+        agent: AgentId::new("k1"),
+        key: None,
+        segments: vec![],
+        credentials: None,
+        wake_armed: None,
+        arch: Some("arm64".into()),
+        macs: vec![],
+        high_water: vec![],
+    }));
+    let template = template(&mut world).expect("declared");
+    assert_eq!(template.labels["kubernetes.io/arch"], "arm64");
+}
+
+#[test]
+fn where_architectures_differ_none_is_promised() {
+    let arch = |arch| {
+        brought(
+            &[("cpu", "4"), ("memory", "8Gi")],
+            &[("kubernetes.io/arch", arch)],
+            &[],
+        )
+    };
+    let mut world = lab(
+        group(),
+        &[("k1", Some(arch("amd64"))), ("k2", Some(arch("arm64")))],
+    );
+    let template = template(&mut world).expect("learned");
+    assert!(!template.labels.contains_key("kubernetes.io/arch"));
+    assert_eq!(template.labels["kubernetes.io/os"], "linux");
+}
+
+#[test]
+fn nobody_knows_what_machines_bring_that_neither_joined_nor_are_declared() {
+    assert_eq!(template(&mut lab(group(), &[("k1", None)])), None);
+    let half = declaring(&[("cpu", "4")]);
+    assert_eq!(template(&mut lab(half, &[("k1", None)])), None);
+}
+
+#[test]
+fn the_least_of_each_resource_is_promised_and_the_taints_of_any() {
+    let small = brought(&[("cpu", "4"), ("memory", "16Gi")], &[], &["slow"]);
+    let large = brought(
+        &[("cpu", "8"), ("memory", "15900Mi"), ("nvidia.com/gpu", "1")],
+        &[],
+        &["gpu"],
+    );
+    let mut world = lab(group(), &[("k1", Some(small)), ("k2", Some(large))]);
+    let template = template(&mut world).expect("learned");
+    assert_eq!(template.allocatable["cpu"], "4");
+    assert_eq!(template.allocatable["memory"], "15900Mi");
+    assert!(
+        !template.allocatable.contains_key("nvidia.com/gpu"),
+        "the other one has none"
+    );
+    assert_eq!(template.taints, [taint("slow"), taint("gpu")]);
+    assert_eq!(template.learned_from, ["k1", "k2"].map(MachineId::new));
+    assert_eq!(template.learned_at_ms, Some(17));
+}
+
+#[test]
+fn a_machine_that_never_joined_lowers_the_promise_to_what_is_declared() {
+    let known = brought(&[("cpu", "16"), ("memory", "64Gi")], &[], &[]);
+    let group = declaring(&[("cpu", "4"), ("example.com/dongle", "1")]);
+    let mut world = lab(group.clone(), &[("k1", Some(known.clone())), ("k2", None)]);
+    let with_stranger = template(&mut world).expect("known in part");
+    assert_eq!(with_stranger.allocatable["cpu"], "4");
+    assert_eq!(
+        with_stranger.allocatable["memory"], "64Gi",
+        "like the others"
+    );
+    let mut world = lab(group, &[("k1", Some(known))]);
+    let learned = template(&mut world).expect("learned");
+    assert_eq!(learned.allocatable["cpu"], "16");
+    assert_eq!(
+        learned.allocatable["example.com/dongle"], "1",
+        "nobody has learned it"
+    );
+}
+
+#[test]
+fn machines_that_differ_much_are_named_with_what_they_differ_in() {
+    let small = brought(
+        &[("cpu", "4"), ("memory", "16Gi"), ("pods", "110")],
+        &[],
+        &[],
+    );
+    let large = brought(
+        &[
+            ("cpu", "16"),
+            ("memory", "17Gi"),
+            ("pods", "110"),
+            ("nvidia.com/gpu", "1"),
+        ],
+        &[],
+        &[],
+    );
+    let mut world = lab(group(), &[("k1", Some(small.clone())), ("k2", Some(large))]);
+    let message = heterogeneous(&mut world).expect("they differ");
+    assert!(
+        message.contains("cpu from 4 on k1 to 16 on k2"),
+        "{message}"
+    );
+    assert!(message.contains("nvidia.com/gpu only on k2"), "{message}");
+    assert!(
+        !message.contains("memory") && !message.contains("pods"),
+        "{message}"
+    );
+    let told = || world.events.iter().filter(|e| e.reason == "Heterogeneous");
+    assert_eq!(told().count(), 1, "once, however often it is looked at");
+    let mut alike = lab(group(), &[("k1", Some(small.clone())), ("k2", Some(small))]);
+    assert_eq!(heterogeneous(&mut alike), None);
+}

@@ -1,0 +1,136 @@
+//! Files that change while the service runs: which are taken, and what is said.
+
+use std::fs;
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::inputs::autoscaler::tests::authority::{Authority, files};
+
+fn open(folder: &TempDir, authority: &Authority) -> Files {
+    let pair = authority.sign("localhost");
+    let files = files(folder, &authority.cert, &pair);
+    Files::open(files, Metrics::unregistered()).unwrap()
+}
+
+/// What is logged meanwhile, one line for each event.
+fn logged(work: impl FnOnce()) -> Vec<String> {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&lines);
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || Sink(Arc::clone(&sink)))
+        .finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut lines = self.0.lock().map_err(|_| io::ErrorKind::Other)?;
+        lines.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn unchanged_files_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let mut opened = open(&folder, &authority);
+    let before = Arc::clone(&opened.config().borrow());
+    assert!(!opened.look());
+    assert!(Arc::ptr_eq(&before, &opened.config().borrow()));
+}
+
+#[test]
+fn files_that_do_not_fit_together_are_refused_once_and_taken_when_they_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let mut opened = open(&folder, &authority);
+    let before = Arc::clone(&opened.config().borrow());
+    let next = authority.sign("localhost");
+    fs::write(&opened.files.cert, &next.cert).unwrap();
+    let said = logged(|| assert!(!opened.look() && !opened.look() && !opened.look()));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("--grpc-cert and --grpc-key"), "{said:?}");
+    assert!(Arc::ptr_eq(&before, &opened.config().borrow()));
+    fs::write(&opened.files.key, next.key.serialize_pem()).unwrap();
+    assert!(opened.look());
+    assert!(!Arc::ptr_eq(&before, &opened.config().borrow()));
+}
+
+#[test]
+fn a_missing_file_is_told_once_for_each_time_that_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let mut opened = open(&folder, &authority);
+    let whole = fs::read(&opened.files.client_ca).unwrap();
+    for _twice in 0..2 {
+        fs::remove_file(&opened.files.client_ca).unwrap();
+        let said = logged(|| assert!(!opened.look() && !opened.look()));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].contains("--grpc-client-ca: cannot read"),
+            "{said:?}"
+        );
+        fs::write(&opened.files.client_ca, &whole).unwrap();
+        assert!(logged(|| assert!(!opened.look())).is_empty());
+    }
+}
+
+#[test]
+fn each_unusable_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let good = files(&folder, &authority.cert, &authority.sign("localhost"));
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (file, content, flag) in [
+        (&good.cert, "", "--grpc-cert"),
+        (&good.cert, garbage, "--grpc-cert"),
+        (&good.key, "no key", "--grpc-key"),
+        (&good.client_ca, "", "--grpc-client-ca"),
+        (&good.client_ca, garbage, "--grpc-client-ca"),
+    ] {
+        let whole = fs::read(file).unwrap();
+        fs::write(file, content).unwrap();
+        let fault = Files::open(good.clone(), Metrics::unregistered())
+            .err()
+            .unwrap();
+        assert!(fault.to_string().starts_with(flag), "{fault}");
+        fs::write(file, whole).unwrap();
+    }
+    Files::open(good, Metrics::unregistered()).unwrap();
+}
+
+#[test]
+fn certificates_that_have_ended_are_told_by_their_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ended, current) = (Authority::until(2001), Authority::new());
+    let pair = current.sign_until("localhost", 2001);
+    let opened = files(&folder, &ended.cert, &pair);
+    let opened = Files::open(opened, Metrics::unregistered()).unwrap();
+    let said = logged(|| opened.remind());
+    assert_eq!(said.len(), 2, "{said:?}");
+    for (line, flag) in said.iter().zip(["--grpc-cert", "--grpc-client-ca"]) {
+        assert!(line.contains("ERROR") && line.contains(flag), "{line}");
+    }
+}
+
+#[test]
+fn an_ended_authority_beside_a_current_one_is_no_reason_to_worry() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ended, current) = (Authority::until(2001), Authority::new());
+    let both = format!("{}{}", ended.cert, current.cert);
+    let opened = files(&folder, &both, &current.sign("localhost"));
+    let opened = Files::open(opened, Metrics::unregistered()).unwrap();
+    assert!(logged(|| opened.remind()).is_empty());
+}

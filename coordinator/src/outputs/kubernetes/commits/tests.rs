@@ -1,0 +1,100 @@
+//! Which patch a group gets, and until when.
+
+use coordinator_core::MachineId;
+use coordinator_crds::group_status::Wanted;
+use http::Method;
+
+use super::{
+    super::fake_api::{Reply, count, object, writer},
+    *,
+};
+
+fn record() -> GroupRecord {
+    GroupRecord {
+        wanted: vec![MachineId::new("a")],
+        sequence: 5,
+        last_increase: None,
+    }
+}
+
+fn wish(sequence: i64) -> GroupStatus {
+    let wanted = Wanted {
+        sequence,
+        ..Wanted::default()
+    };
+    GroupStatus {
+        wanted: Some(wanted),
+        ..GroupStatus::default()
+    }
+}
+
+fn at(path: &str, status: Option<GroupStatus>) -> bool {
+    let place = Place {
+        uid: "u".into(),
+        ..Place::default()
+    };
+    let steps = steps(&place, status.as_ref(), 4, &record()).as_json();
+    steps[1]["op"] == "test" && steps[1]["path"] == path && steps[0]["path"] == "/metadata/uid"
+}
+
+#[test]
+fn every_shape_of_a_group_has_its_own_test() {
+    assert!(at("/status", None));
+    assert!(at("/status/wanted", Some(GroupStatus::default())));
+    assert!(at("/status/wanted/sequence", Some(wish(0))));
+}
+
+fn workers() -> GroupId {
+    GroupId::new("lab/workers")
+}
+
+fn swap(left: Duration) -> Swap {
+    let left_ms = u64::try_from(left.as_millis()).unwrap();
+    Swap {
+        expected: 4,
+        record: record(),
+        deadline_ms: Some(clock::boot_ms() + left_ms),
+    }
+}
+
+fn failed() -> Fact {
+    Fact::CommitFailed {
+        group: workers(),
+        fault: StoreFault::Unavailable,
+    }
+}
+
+#[tokio::test]
+async fn after_the_callers_deadline_nothing_is_sent() {
+    let (writer, asked) = writer(|_| Reply::Silence);
+    writer.knows_group(Some(wish(4)));
+    for left in [Duration::ZERO, MARGIN] {
+        let fact = commit(&writer, workers(), swap(left)).await;
+        assert_eq!(fact, failed());
+    }
+    assert!(asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_api_server_is_told_to_give_up_before_the_callers_deadline_and_so_do_we() {
+    let (writer, asked) = writer(|method| {
+        if *method == Method::GET {
+            object(
+                "Group",
+                "workers",
+                9,
+                serde_json::to_value(wish(4)).unwrap(),
+            )
+        } else {
+            Reply::Silence
+        }
+    });
+    writer.knows_group(Some(wish(4)));
+    let left = MARGIN + Duration::from_millis(300);
+    assert_eq!(commit(&writer, workers(), swap(left)).await, failed());
+    assert_eq!(count(&asked, &Method::PATCH), 1);
+    let uri = asked.lock().unwrap()[0].1.clone();
+    let (_, timeout) = uri.split_once("timeout=").expect("a limit for the server");
+    let limit_ms: u64 = timeout.strip_suffix("ms").unwrap().parse().unwrap();
+    assert!(limit_ms <= 300, "{uri}");
+}

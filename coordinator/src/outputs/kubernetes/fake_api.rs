@@ -1,0 +1,117 @@
+//! An API server by script, for tests: one machine and one group, whose answers the test writes down.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use coordinator_crds::{GroupStatus, NodeStatus};
+use http::{Method, Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use super::{pins::Pins, writer::Writer};
+use crate::{
+    inputs::kubernetes::{Cluster, Mirror, Place, Shared},
+    mandate::Mandate,
+    metrics::Metrics,
+};
+
+/// What the server does with a request.
+pub(super) enum Reply {
+    /// Answers with this status and object.
+    With(u16, Value),
+    /// Never answers.
+    Silence,
+}
+
+/// A refusal in the server's form.
+pub(super) fn refusal(code: u16, message: &str) -> Reply {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": "", "code": code});
+    Reply::With(code, status)
+}
+
+/// An object in the server's form.
+pub(super) fn object(kind: &str, name: &str, version: u64, status: Value) -> Reply {
+    let spec = match kind {
+        "Node" => json!({"group": "workers", "power": "AlwaysOn"}),
+        _ => json!({}),
+    };
+    Reply::With(
+        200,
+        json!({"apiVersion": "homelab-autoscaler.dev/v1alpha1", "kind": kind, "spec": spec, "status": status,
+            "metadata": {"namespace": "lab", "name": name, "uid": "u", "resourceVersion": version.to_string()}}),
+    )
+}
+
+/// The requests so far: method, and path with query.
+pub(super) type Asked = Arc<Mutex<Vec<(Method, String)>>>;
+
+/// A writer that leads, in front of a server that answers like this.
+pub(super) fn writer(answer: impl Fn(&Method) -> Reply + Send + Sync + 'static) -> (Writer, Asked) {
+    let asked = Asked::default();
+    let (notes, answer) = (Arc::clone(&asked), Arc::new(answer));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let uri = request.uri().to_string();
+        notes.lock().unwrap().push((request.method().clone(), uri));
+        reply(answer(request.method()))
+    });
+    let shared = Shared {
+        cluster: Cluster::with_client(kube::Client::new(service, "lab"), "own"),
+        mirror: Arc::new(Mirror::default()),
+        mandate: Mandate::standing(),
+        metrics: Metrics::unregistered(),
+    };
+    let pins = Pins::default();
+    (Writer { shared, pins }, asked)
+}
+
+type Answered = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+fn reply(reply: Reply) -> Answered {
+    Box::pin(async {
+        match reply {
+            Reply::With(code, object) => {
+                let response = Response::builder().status(code);
+                Ok(response
+                    .body(Body::from(object.to_string().into_bytes()))
+                    .unwrap())
+            }
+            Reply::Silence => std::future::pending().await,
+        }
+    })
+}
+
+fn place(name: &str) -> Place {
+    Place {
+        namespace: "lab".into(),
+        name: name.into(),
+        uid: "u".into(),
+        version: 1,
+        ..Place::default()
+    }
+}
+
+impl Writer {
+    /// The mirror has seen machine nuc1 with this status.
+    pub(super) fn knows_machine(&self, status: NodeStatus) {
+        let id = coordinator_core::MachineId::new("nuc1");
+        let mirror = &self.shared.mirror;
+        mirror.saw_machine(&id, place("nuc1"), Some(status));
+    }
+
+    /// The mirror has seen group lab/workers with this status.
+    pub(super) fn knows_group(&self, status: Option<GroupStatus>) {
+        let id = coordinator_core::GroupId::new("lab/workers");
+        self.shared.mirror.saw_group(&id, place("workers"), status);
+    }
+}
+
+/// How often a method was asked for.
+pub(super) fn count(asked: &Asked, method: &Method) -> usize {
+    let asked = asked.lock().unwrap();
+    asked.iter().filter(|(asked, _)| asked == method).count()
+}
