@@ -12,5 +12,6 @@ pub mod lan;
 pub mod lan_stage;
 pub mod mock_bmc;
 pub mod recorder;
+pub mod simulation;
 pub mod stage;
 pub mod workload;

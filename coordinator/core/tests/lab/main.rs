@@ -1,6 +1,7 @@
 //! The core, driven by hand: requests, power, restarts and silence in virtual time.
 
 mod adoption;
+mod bench;
 mod declare;
 mod escalation;
 mod guards;
@@ -15,5 +16,6 @@ mod speakers;
 mod steps;
 mod stops;
 mod told;
+mod transitions;
 mod wakes;
 mod world;
