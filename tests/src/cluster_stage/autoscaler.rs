@@ -268,16 +268,17 @@ impl Real {
 fn is_outage(complaint: &str) -> bool {
     // A channel that breaks under a call, a port without a listener, an API server that goes down or comes up.
     const WORDS: [&str; 9] = [
-        "code = Unavailable",
-        "code: 'The service is currently unavailable'",
-        "Unavailable:",
+        "code = unavailable",
+        "the service is currently unavailable",
+        "unavailable:",
         "connection refused",
         "connection reset",
-        "unexpected EOF",
+        "unexpected eof",
         "unexpected-eof",
         "apiserver not ready",
         // Groups that could not be listed.
-        "Failed to find readiness information",
+        "failed to find readiness information",
     ];
+    let complaint = complaint.to_lowercase();
     WORDS.iter().any(|word| complaint.contains(word))
 }

@@ -1,0 +1,144 @@
+//! What is listed: groups and their sizes, the autoscaler's cheap calls, machines that sleep.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use kube::api::{Patch, PatchParams};
+use proto_autoscaler::{
+    CleanupRequest, GetAvailableGpuTypesRequest, GpuLabelRequest, instance_status::InstanceState,
+};
+use serde_json::json;
+use tests::{harness::wait, recorder::Wish};
+
+use super::floor::{Behind, LIMIT, group, on_paper, on_shelf, plan, shared, state_of};
+
+#[test]
+fn c03_refresh_shows_edits_and_moves_no_machine() -> Result<()> {
+    shared(async |stage| {
+        let group = on_paper(stage, "c03", &["c03a", "c03b"]).await?;
+        let before = stage.recorder.records().len();
+        for _ in 0..100 {
+            group.caller.refresh().await?;
+        }
+        group.edit(json!({"maxSize": 1})).await?;
+        wait::until(LIMIT, "the edit is shown", async || {
+            group.caller.refresh().await?;
+            let row = group.row().await?;
+            ensure!(row.max_size == 1, "{row:?}");
+            Ok(())
+        })
+        .await?;
+        let records = stage.recorder.records();
+        let moved = records[before..]
+            .iter()
+            .filter_map(|record| record.effect.machine());
+        let moved: Vec<&str> = moved.filter(|name| name.starts_with("c03")).collect();
+        ensure!(moved.is_empty() && group.target().await? == 0, "{moved:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn c04_cleanup_changes_nothing_and_the_next_call_works() -> Result<()> {
+    shared(async |stage| {
+        let group = on_paper(stage, "c04", &["c04a", "c04b"]).await?;
+        group.increase(1).await?;
+        let before = group.instances().await?;
+        let mut client = group.caller.client.clone();
+        client.cleanup(CleanupRequest {}).await?;
+        client.cleanup(CleanupRequest {}).await?;
+        ensure!(group.instances().await? == before, "{before:?}");
+        ensure!(group.target().await? == 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn c05_ids_are_unique_and_sizes_are_those_of_the_group_capped_by_usable_machines() -> Result<()> {
+    shared(async |stage| {
+        let mut plan = plan("c05", &["c05a", "c05b", "c05c"]);
+        plan.spec["minSize"] = 0.into();
+        let group = group(stage, plan, Behind::Nothing).await?;
+        let max_is = async |size: i32| {
+            wait::until(LIMIT, "the maximum", async || {
+                let row = group.row().await?;
+                ensure!((row.min_size, row.max_size) == (0, size), "{row:?}");
+                Ok(())
+            })
+            .await
+        };
+        max_is(3).await?;
+        let unmanaged = Patch::Merge(json!({"spec": {"power": "Unmanaged"}}));
+        let machines = stage.machine_objects();
+        machines
+            .patch("c05c", &PatchParams::default(), &unmanaged)
+            .await?;
+        max_is(2).await?;
+        group.edit(json!({"maxSize": 1})).await?;
+        max_is(1).await?;
+        group.edit(json!({"maxSize": 9})).await?;
+        max_is(2).await?;
+        let listed = group.caller.groups().await?;
+        let ids: BTreeSet<&str> = listed.iter().map(|row| row.id.as_str()).collect();
+        ensure!(
+            ids.len() == listed.len() && ids.contains("lab/c05"),
+            "{ids:?}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn c14_idle_group_has_target_zero_an_empty_list_and_no_nodes() -> Result<()> {
+    shared(async |stage| {
+        let group = on_paper(stage, "c14", &["c14a", "c14b"]).await?;
+        ensure!(group.target().await? == 0);
+        ensure!(group.instances().await?.is_empty());
+        for machine in group.machines {
+            ensure!(stage.nodes().get_opt(machine).await?.is_none());
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn c35_state_is_always_told_and_only_what_is_created_has_errors() -> Result<()> {
+    shared(async |stage| {
+        let group = on_shelf(stage, "c35", &["c35a", "c35b"]).await?;
+        let sound = async || {
+            let instances = group.instances().await?;
+            for instance in &instances {
+                let state = state_of(instance);
+                ensure!(state != InstanceState::Unspecified, "{instance:?}");
+                let status = instance.status.clone().unwrap_or_default();
+                let may_fail = state == InstanceState::InstanceCreating;
+                ensure!(may_fail || status.error_info.is_none(), "{instance:?}");
+            }
+            Ok(instances)
+        };
+        stage.recorder.ask_any(group.machines, 2, Wish::On);
+        group.increase(2).await?;
+        ensure!(sound().await?.len() == 2);
+        group.until_running(group.machines).await?;
+        ensure!(sound().await?.len() == 2);
+        stage.recorder.ask("c35a", Wish::Off);
+        group.delete("c35a").await?;
+        wait::until(LIMIT, "it is off", async || {
+            let left = sound().await?;
+            ensure!(left.len() == 1, "{left:?}");
+            Ok(())
+        })
+        .await
+    })
+}
+
+#[test]
+fn c40_gpu_questions_are_always_answered() -> Result<()> {
+    shared(async |stage| {
+        let mut client = stage.caller()?.client;
+        client.gpu_label(GpuLabelRequest {}).await?;
+        let request = GetAvailableGpuTypesRequest {};
+        client.get_available_gpu_types(request).await?;
+        Ok(())
+    })
+}

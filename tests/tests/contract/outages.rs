@@ -1,0 +1,135 @@
+//! What is answered while a part is away: from memory, truly, and without a change that could be lost.
+
+use std::error::Error as _;
+
+use anyhow::{Result, ensure};
+use proto_autoscaler::NodeGroup;
+use tests::{
+    cluster_stage::{Election, Plan},
+    harness::wait,
+    recorder::{Effect, Wish},
+};
+use tonic::{Code, Status};
+
+use super::floor::{Behind, LIMIT, alone, group, on_paper, plan, refused};
+
+const FIFTY: &[&str] = &[
+    "m00", "m01", "m02", "m03", "m04", "m05", "m06", "m07", "m08", "m09", "m10", "m11", "m12",
+    "m13", "m14", "m15", "m16", "m17", "m18", "m19", "m20", "m21", "m22", "m23", "m24", "m25",
+    "m26", "m27", "m28", "m29", "m30", "m31", "m32", "m33", "m34", "m35", "m36", "m37", "m38",
+    "m39", "m40", "m41", "m42", "m43", "m44", "m45", "m46", "m47", "m48", "m49",
+];
+
+fn lab() -> Plan {
+    Plan {
+        others: &[],
+        // Long enough for the API server to start again on a busy machine.
+        election: Election("120s", "100s", "1s"),
+        ..Plan::quick(Vec::new())
+    }
+}
+
+#[test]
+fn c01_reads_are_answered_from_memory_and_sizes_stay_while_the_api_server_is_away() -> Result<()> {
+    alone(lab(), async |stage| {
+        let before = {
+            let group = on_paper(stage, "c01", FIFTY).await?;
+            group.increase(2).await?;
+            (group.row().await?, group.instances().await?)
+        };
+        stage.until_readyz("[+] cluster: connected").await?;
+        stage.plane.kill_api_server();
+        stage.until_readyz("[-] cluster: not connected").await?;
+        let caller = stage.caller()?;
+        let same = async || {
+            caller.refresh().await?;
+            let rows: Vec<NodeGroup> = caller.groups().await?;
+            ensure!(rows == [before.0.clone()], "{rows:?}");
+            let instances = caller.instances("c01").await?;
+            ensure!(instances == before.1, "{instances:?}");
+            ensure!(caller.target("c01").await? == 2);
+            ensure!(caller.group_of("m00").await? == "lab/c01");
+            anyhow::Ok(())
+        };
+        same().await?;
+        refused(caller.increase("c01", 1).await, Code::Unavailable)?;
+        refused(caller.delete("c01", "m00").await, Code::Unavailable)?;
+        refused(caller.decrease("c01", -1).await, Code::Unavailable)?;
+        same().await?;
+        stage.plane.start_api_server().await?;
+        stage.until_readyz("[+] cluster: connected").await?;
+        same().await
+    })
+}
+
+#[test]
+fn c02_groups_are_never_an_empty_list_while_the_coordinator_starts() -> Result<()> {
+    let lab = Plan {
+        election: Election("6s", "5s", "500ms"),
+        ..lab()
+    };
+    alone(lab, async |stage| {
+        on_paper(stage, "c02", &["c02a"]).await?;
+        let caller = stage.caller()?;
+        let (ended, mut end) = tokio::sync::oneshot::channel::<()>();
+        let asking = tokio::spawn(async move {
+            let mut answers: Vec<Result<Vec<NodeGroup>, Status>> = Vec::new();
+            while end.try_recv().is_err() {
+                answers.push(caller.groups().await);
+                tokio::task::yield_now().await;
+            }
+            answers
+        });
+        stage.kill_coordinator();
+        stage.start_coordinator().await?;
+        let caller = stage.caller()?;
+        wait::until(LIMIT, "an answer", async || Ok(caller.groups().await?)).await?;
+        let _asker_has_ended = ended.send(());
+        for answer in asking.await? {
+            match answer {
+                Ok(groups) => ensure!(groups.len() == 1, "{groups:?}"),
+                // A status with a source was made on this side, of a connection that broke.
+                Err(status) if status.source().is_some() => {}
+                Err(status) => ensure!(status.code() == Code::Unavailable, "{status:?}"),
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn c16_increase_is_answered_before_the_power_moves_and_survives_a_crash_in_between() -> Result<()> {
+    let lab = Plan {
+        election: Election("6s", "5s", "500ms"),
+        guests: &["c16a"],
+        ..lab()
+    };
+    alone(lab, async |stage| {
+        stage.stop_relay();
+        let silent = |state: &serde_json::Value| state["agents"]["relay"]["live"] == false;
+        stage.until("nobody can wake", silent).await?;
+        let hollow = {
+            let mut group = group(stage, plan("c16", &["c16a"]), Behind::Hollow).await?;
+            stage.recorder.ask("c16a", Wish::On);
+            group.increase(1).await?;
+            ensure!(group.creating().await? == ["c16a"]);
+            std::mem::take(&mut group.hollow)
+        };
+        ensure!(stage.recorder.trains("c16a") == 0);
+        stage.kill_coordinator();
+        stage.start_coordinator().await?;
+        let caller = stage.caller()?;
+        ensure!(caller.look("c16").await? == 1);
+        stage.start_relay()?;
+        let on = |effect: &Effect| matches!(effect, Effect::PowerOn { .. });
+        let woken = stage.recorder.until(LIMIT, "power", |records| {
+            let mut effects = records.iter().map(|record| &record.effect);
+            effects.any(on).then_some(())
+        });
+        woken.await?;
+        stage.until_phase("c16a", "Running").await?;
+        ensure!(stage.recorder.wakes("c16a") == 1);
+        drop(hollow);
+        Ok(())
+    })
+}
