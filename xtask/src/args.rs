@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::Parser;
 
-use crate::{bench, check, codegen, demo, set_up::envtest, test, workspace::Workspace};
+use crate::{bench, check, codegen, demo, fuzz, set_up::envtest, test, workspace::Workspace};
 
 /// Developer commands of homelab-autoscaler.
 #[derive(Debug, Parser)]
@@ -34,6 +34,14 @@ enum Command {
     },
     /// Write the generated files.
     Codegen,
+    /// Feed every decoder with made-up input, guided by coverage; needs a C++ compiler.
+    Fuzz {
+        /// Only these decoders, by name; all of them by default.
+        targets: Vec<String>,
+        /// For how long each.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Measure a release build and print the numbers as JSON.
     Bench {
         /// One benchmark; all of them by default.
@@ -63,6 +71,7 @@ fn dispatch(command: Command) -> Result<()> {
         }
         Command::Demo { args } => demo::run(&workspace, &args),
         Command::Codegen => codegen::write(&workspace),
+        Command::Fuzz { targets, seconds } => fuzz::run(&workspace, &targets, seconds),
         Command::Bench { name } => bench::run(&workspace, name.as_deref()),
     }
 }

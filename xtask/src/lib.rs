@@ -11,6 +11,7 @@ pub mod bench;
 pub mod check;
 pub mod codegen;
 pub mod demo;
+pub mod fuzz;
 pub mod set_up;
 pub mod shell;
 pub mod test;

@@ -247,7 +247,14 @@ async fn poll(
             }
         };
         accepted |= matches!(wire, Some(Wire::Accepted { .. }));
-        pace.saw(matches!(wire, Some(Wire::Received(_))));
+        match wire {
+            Some(Wire::Received(_)) => pace.received(),
+            Some(Wire::Wrote(_)) => pace.sent(),
+            Some(
+                Wire::Accepted { .. } | Wire::Subscribed(_) | Wire::Acked(..) | Wire::Ended { .. },
+            )
+            | None => {}
+        }
         if let Some(wire) = wire
             && events.send(wire).await.is_err()
         {

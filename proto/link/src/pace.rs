@@ -1,13 +1,19 @@
 //! How long messages that came in are left lying, so that many are taken in at one waking.
 //! In: what a connection took in; what it is about to send. Out: the time to look at the socket again.
-//! Holds: a full batch, or anything to send, is followed by another look at once.
+//! Holds: a full batch, and anything to send, is followed by another look at once; so is all that comes soon after a message
+//! was sent, because somebody may wait for the answer.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 /// Messages that rumqttc takes in at one look; as many may mean that more lie there.
 const FULL: usize = 9;
+/// How long after a message was sent its answer is waited for.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Ends a rest: there is something to send.
 #[derive(Clone)]
@@ -25,6 +31,8 @@ pub(crate) struct Pace {
     hurry: Hurry,
     /// Messages since the last rest.
     batch: usize,
+    /// An answer may come until then.
+    awaits: Option<Instant>,
 }
 
 impl Pace {
@@ -34,19 +42,26 @@ impl Pace {
             gather,
             hurry: hurry.clone(),
             batch: 0,
+            awaits: None,
         };
         (pace, hurry)
     }
 
-    /// Something was taken in, or written.
-    pub(crate) fn saw(&mut self, is_message: bool) {
-        self.batch += usize::from(is_message);
+    /// A message was taken in.
+    pub(crate) fn received(&mut self) {
+        self.batch += 1;
+    }
+
+    /// A message was sent.
+    pub(crate) fn sent(&mut self) {
+        self.awaits = Some(Instant::now() + ANSWER);
     }
 
     /// Rests, if everything that lay there was taken in.
     pub(crate) async fn rest(&mut self) {
         let batch = std::mem::take(&mut self.batch);
-        if self.gather.is_zero() || batch == 0 || batch >= FULL {
+        let awaits = self.awaits.is_some_and(|until| Instant::now() < until);
+        if self.gather.is_zero() || batch == 0 || batch >= FULL || awaits {
             return;
         }
         tokio::select! {
@@ -59,7 +74,6 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::Instant;
 
     const GATHER: Duration = Duration::from_millis(100);
 
@@ -67,7 +81,7 @@ mod tests {
     async fn rested(pace: &mut Pace, messages: usize) -> Duration {
         let started = Instant::now();
         for _ in 0..messages {
-            pace.saw(true);
+            pace.received();
         }
         pace.rest().await;
         started.elapsed()
@@ -86,8 +100,16 @@ mod tests {
         let (mut at_once, _hurry) = Pace::new(Duration::ZERO);
         assert_eq!(rested(&mut at_once, 1).await, Duration::ZERO);
         let (mut pace, _hurry) = Pace::new(GATHER);
-        pace.saw(false);
         assert_eq!(rested(&mut pace, 0).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_rests_who_may_be_answered() {
+        let (mut pace, _hurry) = Pace::new(GATHER);
+        pace.sent();
+        assert_eq!(rested(&mut pace, 1).await, Duration::ZERO);
+        sleep(ANSWER).await;
+        assert_eq!(rested(&mut pace, 1).await, GATHER);
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ const WORLDS: &[&str] = &["tokio", "kube", "tonic", "k8s-openapi", "rumqttc"];
 /// The cluster's side, which an agent must work without.
 const CLUSTER: &[&str] = &["kube", "k8s-openapi", "tonic"];
 
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     rule("proto-autoscaler", &[], &[]),
     rule("proto-mqtt", &[], WORLDS),
     rule("proto-link", &[], CLUSTER),
@@ -62,6 +62,20 @@ const RULES: [Rule; 12] = [
             "coordinator-crds",
             "hardware",
             "homelabctl",
+            "proto-autoscaler",
+            "proto-link",
+            "proto-mqtt",
+        ],
+        &[],
+    ),
+    rule(
+        "fuzz",
+        &[
+            "agent",
+            "coordinator",
+            "coordinator-core",
+            "coordinator-crds",
+            "hardware",
             "proto-autoscaler",
             "proto-link",
             "proto-mqtt",
