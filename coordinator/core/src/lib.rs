@@ -62,8 +62,8 @@ pub use crate::ids::{AgentId, CommandId, GroupId, MachineId, Now, Ticket, Token}
 pub use crate::lab::Lab;
 pub use crate::policy::{AutoscalerVersion, NoVersion, Policy, ProviderScheme};
 pub use crate::record::{
-    BOOTS_KEPT, GroupRecord, Increase, Learned, MachineRecord, NodeBackup, OffOrder, Operation, OperationKind,
-    Outage, Override, OverridePower, PowerRecord, PowerState, Quarantine, Witness,
+    BOOTS_KEPT, GroupRecord, Increase, Learned, MachineRecord, NodeBackup, OffOrder, Operation,
+    OperationKind, Outage, Override, OverridePower, PowerRecord, PowerState, Quarantine, Witness,
 };
 pub use crate::spec::{
     Declared, ForceOff, GroupSpec, Joins, MachineSpec, Mode, NodeObjectPolicy, PowerPolicy,

@@ -267,10 +267,12 @@ impl Real {
 /// Whether a complaint is about a program that was away.
 fn is_outage(complaint: &str) -> bool {
     // A channel that breaks under a call, a port without a listener, an API server that goes down or comes up.
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 11] = [
         "code = unavailable",
         "the service is currently unavailable",
         "unavailable:",
+        "operation was canceled",
+        "transport error",
         "connection refused",
         "connection reset",
         "unexpected eof",

@@ -1,9 +1,9 @@
 //! Declarations for tests: short to write, with the product's defaults.
 
 use coordinator_core::{
-    AgentId, Concerns, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins, MachineId, MachineSpec, Mode,
-    NodeObjectPolicy, NodeRef, PowerPolicy, Redfish, Request, StopMethod, Timeouts, WakeMethod,
-    WakeOnLan,
+    AgentId, Concerns, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins, MachineId, MachineSpec,
+    Mode, NodeObjectPolicy, NodeRef, PowerPolicy, Redfish, Request, StopMethod, Timeouts,
+    WakeMethod, WakeOnLan,
 };
 
 use crate::world::Sim;

@@ -3,8 +3,8 @@
 //! Holds: every outcome comes back as a fact a little later; an agent that is down or mute answers nothing.
 
 use coordinator_core::{
-    Action, Command, Cordon, Fact, GroupId, GroupRecord, MachineId, NodeObjectPolicy, NodePatch, PowerRead,
-    Report, ReportState, StoreFault, Taint, Verb,
+    Action, Command, Cordon, Fact, GroupId, GroupRecord, MachineId, NodeObjectPolicy, NodePatch,
+    PowerRead, Report, ReportState, StoreFault, Taint, Verb,
 };
 
 use crate::world::{Effect, World};
