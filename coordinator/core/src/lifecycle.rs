@@ -61,7 +61,8 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     upkeep::run(lab, id, &power, ctx);
 }
 
-fn may_act(lab: &Lab, id: &MachineId) -> bool {
+/// Power may be moved: the group is neither paused nor frozen, the declaration is sound.
+pub(crate) fn may_act(lab: &Lab, id: &MachineId) -> bool {
     let Some(machine) = lab.machines.get(id) else {
         return false;
     };
@@ -384,7 +385,7 @@ fn drive_stop(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mu
     let protected = lab
         .machines
         .get(id)
-        .is_some_and(|m| permission::protected(lab, m).is_some());
+        .and_then(|m| permission::protected(lab, m));
     let around = Surroundings {
         links: lab.links,
         protected,

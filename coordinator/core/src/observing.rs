@@ -1,9 +1,11 @@
-//! Takes facts in: each changes what is known, none decides anything.
+//! Takes facts in: each changes what is known. One decides: an empty pod list lets its order out before it grows old.
 //!
 //! In: every [`Fact`].
 //! Not here: what follows from them (`lifecycle`, `groups`, `removal`).
 
 use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::actions::RejectedKind;
 use crate::agents::Standing;
@@ -16,7 +18,7 @@ use crate::record::{MachineRecord, OperationKind, PowerState};
 use crate::seen::BmcReading;
 use crate::spec::{GroupSpec, MachineSpec};
 use crate::why::Why;
-use crate::{node, removal, stopping, waking};
+use crate::{lifecycle, node, permission, removal, stopping, waking};
 
 pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
     match fact {
@@ -63,11 +65,7 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
             }
         }
         Fact::Fenced { machine, outcome } => removal::fenced(lab, &machine, outcome, ctx),
-        Fact::PodsListed { machine, outcome } => {
-            if let Some(machine) = lab.machines.get_mut(&machine) {
-                stopping::pods_listed(machine, outcome, &mut lab.agents, ctx);
-            }
-        }
+        Fact::PodsListed { machine, outcome } => pods_listed(lab, &machine, outcome, ctx),
         Fact::NodeDone { machine, outcome } => node_done(lab, &machine, outcome, ctx),
         Fact::Loaded => lab.loaded = true,
         Fact::Leading { epoch } => {
@@ -86,6 +84,27 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
             },
             request,
         }),
+    }
+}
+
+/// The order may follow the list at once, so whatever forbids it is looked at here.
+fn pods_listed(
+    lab: &mut Lab,
+    id: &MachineId,
+    outcome: Result<Vec<String>, String>,
+    ctx: &mut Ctx<'_>,
+) {
+    let Some(machine) = lab.machines.get(id) else {
+        return;
+    };
+    let held = !lifecycle::may_act(lab, id) || permission::protected(lab, machine).is_some();
+    let Some(machine) = lab.machines.get_mut(id) else {
+        return;
+    };
+    if held {
+        stopping::list_again(machine);
+    } else {
+        stopping::pods_listed(machine, outcome, &mut lab.agents, ctx);
     }
 }
 
@@ -299,12 +318,7 @@ fn node_gone(lab: &mut Lab, name: &str) {
     }
 }
 
-fn node_done(
-    lab: &mut Lab,
-    id: &MachineId,
-    outcome: Result<(), alloc::string::String>,
-    ctx: &mut Ctx<'_>,
-) {
+fn node_done(lab: &mut Lab, id: &MachineId, outcome: Result<(), String>, ctx: &mut Ctx<'_>) {
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };

@@ -334,6 +334,15 @@ fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
             "{id} is {}, a proof starts from running",
             machine.phase_name().as_str()
         )),
+        (Ask::Prove, Phase::Running) if is_kept_on(machine) => refuse(format!(
+            "{id} is kept on by hand: release it first, a proof stops it once"
+        )),
         (Ask::Power { .. } | Ask::Release | Ask::Retry | Ask::ConfirmOff | Ask::Prove, _) => Ok(()),
     }
+}
+
+/// A person wants it on for now.
+fn is_kept_on(machine: &Machine) -> bool {
+    let held = machine.record.override_.as_ref();
+    held.is_some_and(|held| held.power == OverridePower::Running)
 }

@@ -21,6 +21,7 @@ use crate::why::Why;
 /// What was seen moves the phase, whatever is wished.
 pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
     let arrived = power.joined && upkeep::node_is_right(lab, id);
+    let links = lab.links;
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
@@ -35,7 +36,7 @@ pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
         }
         Phase::Waking(waking) => {
             let waking = waking.clone();
-            if arrived && !waking.may_still_be_proven(machine, power, ctx) {
+            if arrived && !waking.may_still_be_proven(machine, power, links, ctx) {
                 woken(lab, id, power, &waking, ctx);
             } else if power.on.is_some() && machine.why != Why::Booting {
                 machine.explain(

@@ -5,14 +5,14 @@
 //! there; off is confirmed, never assumed.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 mod answers;
 mod orders;
 
-pub(crate) use answers::{pods_listed, reported};
-use orders::{executor, order, order_bmc, resend};
+pub(crate) use answers::{list_again, pods_listed, reported};
+use orders::{executor, hold_back, order, order_bmc, resend};
 
 use crate::actions::{Action, Severity, Verb};
 use crate::agents::Agents;
@@ -20,6 +20,7 @@ use crate::ids::{AgentId, CommandId};
 use crate::lab::{Ctx, Links};
 use crate::machine::{Machine, Phase};
 use crate::node;
+use crate::permission::Protection;
 use crate::power::{self, Power};
 use crate::record::{OperationKind, PowerState, Witness};
 use crate::seen::BmcReading;
@@ -51,14 +52,22 @@ impl Stopping {
     pub(crate) fn awaits_boot(&self) -> bool {
         matches!(self.step, Step::Appearing { .. })
     }
+
+    /// No order is on its way: another one may wait.
+    fn may_wait(&self) -> bool {
+        matches!(
+            self.step,
+            Step::Fencing { .. } | Step::Listing { .. } | Step::Waiting { .. }
+        )
+    }
 }
 
 /// What a stop needs to know of the rest of the lab.
 #[derive(Clone, Copy)]
 pub(crate) struct Surroundings {
     pub(crate) links: Links,
-    /// The machine must not be stopped by us.
-    pub(crate) protected: bool,
+    /// Why the machine must not be stopped by us, if so.
+    pub(crate) protected: Option<Protection>,
     /// Power may be moved: the group is neither paused nor frozen, the declaration is sound.
     pub(crate) free: bool,
 }
@@ -187,7 +196,9 @@ pub(crate) fn drive(
     if outcome != Outcome::Pending || !around.free {
         return outcome;
     }
-    if machine.is_recorded(stopping.gate) {
+    if let Some(protection) = around.protected.filter(|_| stopping.may_wait()) {
+        hold_back(machine, &mut stopping, protection, ctx);
+    } else if machine.is_recorded(stopping.gate) {
         advance(machine, &mut stopping, agents, power, ctx);
     }
     escalate(machine, &mut stopping, agents, power, ctx);
@@ -244,7 +255,7 @@ fn appearing(
     let boot_ms = machine.spec.timeouts.boot_ms;
     if power.on.is_some() {
         return match trace.explains(machine, power) {
-            Some(true) if !around.protected => Outcome::Pending,
+            Some(true) if around.protected.is_none() => Outcome::Pending,
             Some(_) => Outcome::WasOn,
             None => Outcome::Pending,
         };
@@ -472,18 +483,4 @@ fn ask_again(machine: &Machine, stopping: &mut Stopping, ctx: &mut Ctx<'_>) {
     stopping.tries = 0;
     stopping.step = Step::Fencing { asked_ms: None };
     ctx.at(ctx.now.boot_ms);
-}
-
-/// What stands in the way of a stop, and when to look again.
-struct Obstacle {
-    again_in_ms: u64,
-    why: Why,
-    message: String,
-}
-
-fn wait_out(machine: &mut Machine, stopping: &mut Stopping, obstacle: Obstacle, ctx: &mut Ctx<'_>) {
-    let again_ms = ctx.now.boot_ms.saturating_add(obstacle.again_in_ms);
-    ctx.at(again_ms);
-    stopping.step = Step::Waiting { again_ms };
-    machine.complain(obstacle.why, obstacle.message, ctx);
 }

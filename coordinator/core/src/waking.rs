@@ -12,12 +12,12 @@ use crate::agents::Agents;
 use crate::concerns;
 use crate::facts::{Report, ReportState};
 use crate::ids::{AgentId, CommandId};
-use crate::lab::Ctx;
+use crate::lab::{Ctx, Links};
 use crate::machine::{Executor, Machine, Phase};
 use crate::power::{self, Power};
 use crate::record::{OperationKind, Outage, PowerState, Quarantine, Witness};
 use crate::seen::BmcReading;
-use crate::spec::WakeMethod;
+use crate::spec::{Joins, WakeMethod};
 use crate::telling;
 use crate::why::Why;
 
@@ -135,13 +135,23 @@ impl Waking {
         &self,
         machine: &Machine,
         power: &Power,
+        links: Links,
         ctx: &mut Ctx<'_>,
     ) -> bool {
+        // A process that waited for the Lease has loaded long before it begins to hear agents.
+        let heard_since_ms = links.listening_since(Joins::Agent);
+        let mut late = |since_ms: u64| {
+            ctx.due(
+                since_ms
+                    .max(self.started_ms)
+                    .saturating_add(ctx.policy.grace_ms),
+            )
+        };
         self.resumed
             && machine.record.proven_at_ms.is_none()
             && power.booted_ms.is_none()
             && self.trace().explains(machine, power) != Some(true)
-            && !ctx.due(self.started_ms.saturating_add(ctx.policy.grace_ms))
+            && !heard_since_ms.is_some_and(&mut late)
     }
 
     /// Whether a packet may have reached the machine.

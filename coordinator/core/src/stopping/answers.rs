@@ -6,14 +6,23 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::orders::order;
-use super::{Obstacle, Step, Stopping, wait_out};
+use super::orders::{Obstacle, order, wait_out};
+use super::{Step, Stopping};
 use crate::agents::Agents;
 use crate::facts::{Report, ReportState};
 use crate::lab::Ctx;
 use crate::machine::{Machine, Phase, list};
 use crate::record::OperationKind;
 use crate::why::Why;
+
+/// A pod list came back while the machine must be left alone: it says nothing about later.
+pub(crate) fn list_again(machine: &mut Machine) {
+    if let Phase::Stopping(stopping) = &mut machine.phase
+        && matches!(stopping.step, Step::Listing { .. })
+    {
+        stopping.step = Step::Listing { asked_ms: None };
+    }
+}
 
 /// Takes in a pod list. Only an empty one lets the order go out, at once.
 pub(crate) fn pods_listed(

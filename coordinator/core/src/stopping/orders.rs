@@ -6,12 +6,13 @@
 use alloc::format;
 use alloc::string::String;
 
-use super::{Obstacle, Step, Stopping, wait_out};
+use super::{Step, Stopping};
 use crate::actions::Verb;
 use crate::agents::Agents;
 use crate::ids::AgentId;
 use crate::lab::Ctx;
 use crate::machine::{Executor, Machine};
+use crate::permission::Protection;
 use crate::spec::{Redfish, StopMethod};
 use crate::why::Why;
 
@@ -156,4 +157,48 @@ pub(crate) fn resend(
         stopping.failures += 1;
     }
     order(machine, stopping, agents, ctx);
+}
+
+/// Something came to need the machine since it was ordered off: no order goes out until that has ended.
+pub(crate) fn hold_back(
+    machine: &mut Machine,
+    stopping: &mut Stopping,
+    protection: Protection,
+    ctx: &mut Ctx<'_>,
+) {
+    if let Step::Waiting { again_ms } = stopping.step
+        && !ctx.due(again_ms)
+    {
+        return;
+    }
+    let message = format!("Not stopped: {}", protection.reason());
+    wait_out(
+        machine,
+        stopping,
+        Obstacle {
+            again_in_ms: ctx.policy.pods_retry_ms,
+            why: Why::NotStopped,
+            message,
+        },
+        ctx,
+    );
+}
+
+/// What stands in the way of a stop, and when to look again.
+pub(crate) struct Obstacle {
+    pub(crate) again_in_ms: u64,
+    pub(crate) why: Why,
+    pub(crate) message: String,
+}
+
+pub(crate) fn wait_out(
+    machine: &mut Machine,
+    stopping: &mut Stopping,
+    obstacle: Obstacle,
+    ctx: &mut Ctx<'_>,
+) {
+    let again_ms = ctx.now.boot_ms.saturating_add(obstacle.again_in_ms);
+    ctx.at(again_ms);
+    stopping.step = Step::Waiting { again_ms };
+    machine.complain(obstacle.why, obstacle.message, ctx);
 }

@@ -1,12 +1,13 @@
 //! What must not move power: pauses, repeated reports, machines that were on all along, Nodes of machines that live.
 
 use coordinator_core::{
-    AgentId, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName, Policy, PowerRead,
-    Report, ReportState, Timeouts,
+    AgentId, AgentInfo, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName, Policy,
+    PowerRead, Report, ReportState, Timeouts,
 };
 
 use crate::declare::{
-    bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab, machine_spec,
+    bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab, machine,
+    machine_spec,
 };
 use crate::steps::{phase, running};
 use crate::world::World;
@@ -69,6 +70,33 @@ fn a_pause_holds_up_what_is_under_way() {
     assert!(world.stopped().is_empty());
     world.redeclare(group());
     world.run_for(120_000);
+    assert_eq!(world.stops("k1"), 1);
+}
+
+#[test]
+fn a_relay_that_became_the_last_one_after_its_order_is_not_stopped() {
+    let mut world = running(vec![group(), kubelet("k1"), machine("m2")], 1);
+    world.tell(Fact::AgentInfo(AgentInfo {
+        agent: AgentId::new("k1"),
+        key: Some("ed25519:k1".into()),
+        segments: vec!["default".into()],
+        credentials: None,
+        wake_armed: None,
+        arch: None,
+        macs: vec![],
+        high_water: vec![],
+    }));
+    world.pods.insert("k1".into(), vec!["default/late".into()]);
+    assert_eq!(world.call(delete(&["k1"])), Answer::Done);
+    world.run_for(20_000);
+    world.relays.insert("pi".into(), false);
+    world.run_for(60_000);
+    world.pods.clear();
+    world.run_for(300_000);
+    assert!(world.stopped().is_empty(), "nobody could wake m2 any more");
+    assert!(world.reasons().contains(&"NotStopped"));
+    world.relays.insert("pi".into(), true);
+    world.run_for(300_000);
     assert_eq!(world.stops("k1"), 1);
 }
 

@@ -141,3 +141,11 @@ fn what_stands_for_a_fact_stands_in_the_table() {
         assert!(input.is_some_and(|input| Input::ALL.contains(&input)));
     }
 }
+
+#[test]
+fn no_order_follows_a_pod_list_that_comes_back_during_a_pause() {
+    let mut bench = Bench::at(Start::Listing);
+    bench.outcome_of(Input::Pause);
+    let outcome = bench.outcome_of(Input::PodsGone);
+    assert!(outcome.ends_with("[]"), "{outcome}");
+}

@@ -1,7 +1,7 @@
 //! Wakes: the right machine, repeated until it is seen, and told apart from a boot that never came.
 
 use coordinator_core::{
-    Answer, Fact, InstanceState, MachineId, MachineSpec, PhaseName, Taint, Timeouts,
+    Answer, Fact, InstanceState, MachineId, MachineSpec, PhaseName, Policy, Taint, Timeouts,
 };
 
 use crate::declare::{bmc, delete, group, group_id, increase, kubelet, lab, machine_spec};
@@ -241,4 +241,31 @@ fn a_node_that_the_cluster_still_keeps_pods_off_has_not_joined() {
     world.tell(Fact::NodeSeen(node));
     world.run_for(1_000);
     assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
+}
+
+#[test]
+fn a_wake_taken_over_long_after_loading_is_still_proven_by_its_agent() {
+    let policy = Policy {
+        grace_ms: 5_000,
+        ..Policy::default()
+    };
+    let mut world = World::with_policy(vec![group(), kubelet("k1")], policy);
+    world.run_for(60_000);
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(3_000);
+    world.restart();
+    world.tell(Fact::Broker { up: false });
+    world.sims.get_mut("k1").expect("k1").mute = true;
+    world.run_for(120_000);
+    assert!(world.sims["k1"].on, "its kubelet is seen");
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Waking);
+    world.tell(Fact::Broker { up: true });
+    world.sims.get_mut("k1").expect("k1").mute = false;
+    world.run_for(60_000);
+    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
+    assert!(
+        world.store_machines[&MachineId::new("k1")]
+            .proven_at_ms
+            .is_some()
+    );
 }

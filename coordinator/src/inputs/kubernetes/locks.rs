@@ -1,4 +1,4 @@
-//! Locks that others have put on our Nodes: annotations, honoured until they go or stand unchanged for their own timeout.
+//! Locks that others have put on our Nodes (not on core's): annotations, honoured until they go or stand unchanged for their own timeout.
 //!
 //! In: the annotations of a Node, the boot clock. Out: the fault because of which its machine is left alone, and until when.
 //! Holds: no time in an annotation is compared with a clock: a lock counts as left behind once it has stood unchanged for its
