@@ -68,6 +68,8 @@ impl JournalFile {
 #[derive(Serialize, Deserialize)]
 struct JournalOnDisk {
     v: V1,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    floor: Option<Token>,
     marks: Vec<MarkOnDisk>,
     entries: Vec<EntryOnDisk>,
 }
@@ -112,6 +114,7 @@ impl From<&Journal> for JournalOnDisk {
         };
         Self {
             v: V1,
+            floor: (journal.floor > Token::ZERO).then_some(journal.floor),
             marks: journal.marks.iter().map(mark).collect(),
             entries: journal.entries.iter().map(EntryOnDisk::from).collect(),
         }
@@ -150,6 +153,7 @@ impl From<JournalOnDisk> for Journal {
             id: mark.id,
         };
         Self {
+            floor: disk.floor.unwrap_or(Token::ZERO),
             marks: disk.marks.into_iter().map(mark).collect(),
             entries: disk.entries.into_iter().map(Entry::from).collect(),
         }
@@ -212,8 +216,16 @@ mod tests {
             Progress::Ended(end),
         ];
         Journal {
+            floor: Token::ZERO,
             marks: vec![mark],
             entries: progress.into_iter().map(entry).collect(),
+        }
+    }
+
+    fn behind_a_barrier() -> Journal {
+        Journal {
+            floor: Token { epoch: 3, seq: 0 },
+            ..journal()
         }
     }
 
@@ -224,7 +236,9 @@ mod tests {
         assert_eq!(file.load(), Stored::Readable(Journal::default()));
         file.write(&journal()).expect("a write");
         assert_eq!(file.load(), Stored::Readable(journal()));
-        file.write(&Journal::default()).expect("a second write");
+        file.write(&behind_a_barrier()).expect("a second write");
+        assert_eq!(file.load(), Stored::Readable(behind_a_barrier()));
+        file.write(&Journal::default()).expect("a third write");
         assert_eq!(file.load(), Stored::Readable(Journal::default()));
     }
 
@@ -267,7 +281,15 @@ mod tests {
 
     #[test]
     fn the_bytes_are_the_pinned_ones() {
-        let text = serde_json::to_string(&JournalOnDisk::from(&journal())).expect("JSON");
-        assert_eq!(text, include_str!("journal_file/v1.json").trim_end());
+        for (journal, pinned) in [
+            (journal(), include_str!("journal_file/v1.json")),
+            (
+                behind_a_barrier(),
+                include_str!("journal_file/v1-barrier.json"),
+            ),
+        ] {
+            let text = serde_json::to_string(&JournalOnDisk::from(&journal)).expect("JSON");
+            assert_eq!(text, pinned.trim_end());
+        }
     }
 }

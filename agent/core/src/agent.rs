@@ -53,7 +53,7 @@ impl Agent {
         let mut agent = Self {
             challenges: Challenges::default(),
             bucket: Bucket::full(now),
-            marks: Marks::restore(&journal.marks),
+            marks: Marks::restore(journal.floor, &journal.marks),
             journal,
             journal_readable,
             journal_written: true,
@@ -274,6 +274,7 @@ impl Agent {
     }
 
     pub(crate) fn write_journal(&mut self, waiting: Option<Ulid>, turn: &mut Turn) {
+        self.journal.floor = self.marks.floor();
         // A mark outlives the entries that it came from.
         let stored = self.journal.marks.iter().map(|mark| &mark.target);
         let listed = self.journal.entries.iter().map(|entry| &entry.target);

@@ -2,6 +2,7 @@
 //! In: a task and an event. Out: its next stage, or its end, with the steps on the way.
 //! Holds: a destructive order is carried out only after the journal said accepted, the broker confirmed it, the grace
 //! passed and the journal said executing.
+//! Not here: what a barrier does (`barrier`).
 
 use crate::admission::Refused;
 use crate::agent::Agent;
@@ -56,10 +57,7 @@ impl Agent {
                 );
             }
             Order::Cancel { id } => self.cancel(&body, *id, turn),
-            Order::Barrier => {
-                self.marks.bar(body.token);
-                self.end(&body, End::done(), turn);
-            }
+            Order::Barrier => self.raise_barrier(body, turn),
             Order::Refresh => {
                 self.publish_status(StatusReason::Update, turn);
                 turn.steps.push(Step::Announce);
@@ -92,6 +90,7 @@ impl Agent {
             event
         };
         match task.stage.clone() {
+            Stage::Barring { floor_before } => self.in_barring(task, floor_before, &event, turn),
             Stage::Accepting { mark_before } => self.in_accepting(task, mark_before, event, turn),
             Stage::Confirming { .. } => self.in_confirming(task, event, turn),
             Stage::Grace { .. } => self.in_grace(task, &event, turn),
@@ -414,7 +413,7 @@ impl Agent {
         }
     }
 
-    fn end(&mut self, body: &CommandBody, end: End, turn: &mut Turn) {
+    pub(crate) fn end(&mut self, body: &CommandBody, end: End, turn: &mut Turn) {
         let mut result = self.result_of(body, end.state, turn.now);
         result.code = end.code;
         result.msg = end.msg;

@@ -27,6 +27,8 @@ pub enum Stored {
 /// Destructive orders and high-water marks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Journal {
+    /// Where the last barrier stands: lower tokens are refused for every target.
+    pub floor: Token,
     /// The marks of targets that destructive orders were accepted for.
     pub marks: Vec<Mark>,
     /// The orders, oldest first.

@@ -9,6 +9,7 @@ extern crate alloc;
 
 mod admission;
 mod agent;
+mod barrier;
 mod challenges;
 mod config;
 mod flow;

@@ -28,8 +28,11 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    pub(crate) fn restore(stored: &[Mark]) -> Self {
-        let mut marks = Self::default();
+    pub(crate) fn restore(floor: Token, stored: &[Mark]) -> Self {
+        let mut marks = Self {
+            floor,
+            ..Self::default()
+        };
         for mark in stored {
             marks.raise(&mark.target, mark.token, mark.id);
         }
@@ -62,6 +65,11 @@ impl Marks {
             epoch: token.epoch,
             seq: 0,
         });
+    }
+
+    /// Lower tokens are refused for every target.
+    pub(crate) fn floor(&self) -> Token {
+        self.floor
     }
 
     pub(crate) fn get(&self, target: &AgentId) -> Option<Mark> {

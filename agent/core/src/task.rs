@@ -4,7 +4,7 @@
 use crate::marks::Mark;
 use crate::step::{DriverFault, Ticket};
 use proto_mqtt::report::{Code, HostOutcome, Outcome, ResultState};
-use proto_mqtt::{CommandBody, Text};
+use proto_mqtt::{CommandBody, Text, Token};
 
 /// A command under way.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub(crate) struct Task {
 /// Where a command is on its way; times are on the boot clock, in milliseconds.
 #[derive(Debug, Clone)]
 pub(crate) enum Stage {
+    /// The journal is being told of a barrier.
+    Barring { floor_before: Token },
     /// The journal is being told that it is accepted.
     Accepting { mark_before: Option<Mark> },
     /// The broker is to confirm that somebody knows.
@@ -43,14 +45,15 @@ impl Stage {
             | Self::Stopping { until_ms, .. }
             | Self::Running { until_ms }
             | Self::Falling { until_ms } => Some(*until_ms),
-            Self::Accepting { .. } | Self::Starting => None,
+            Self::Barring { .. } | Self::Accepting { .. } | Self::Starting => None,
         }
     }
 
     pub(crate) fn ticket(&self) -> Option<Ticket> {
         match self {
             Self::Confirming { ticket, .. } | Self::Stopping { ticket, .. } => Some(*ticket),
-            Self::Accepting { .. }
+            Self::Barring { .. }
+            | Self::Accepting { .. }
             | Self::Grace { .. }
             | Self::Starting
             | Self::Arming { .. }
@@ -65,7 +68,8 @@ impl Stage {
     pub(crate) fn has_begun(&self) -> bool {
         match self {
             Self::Accepting { .. } | Self::Confirming { .. } | Self::Grace { .. } => false,
-            Self::Starting
+            Self::Barring { .. }
+            | Self::Starting
             | Self::Arming { .. }
             | Self::Stopping { .. }
             | Self::Running { .. }
@@ -77,7 +81,8 @@ impl Stage {
     pub(crate) fn is_handed_over(&self) -> bool {
         match self {
             Self::Running { .. } | Self::Falling { .. } => true,
-            Self::Accepting { .. }
+            Self::Barring { .. }
+            | Self::Accepting { .. }
             | Self::Confirming { .. }
             | Self::Grace { .. }
             | Self::Starting
@@ -90,7 +95,8 @@ impl Stage {
     pub(crate) fn is_taking_down(&self) -> bool {
         match self {
             Self::Stopping { .. } | Self::Running { .. } | Self::Falling { .. } => true,
-            Self::Accepting { .. }
+            Self::Barring { .. }
+            | Self::Accepting { .. }
             | Self::Confirming { .. }
             | Self::Grace { .. }
             | Self::Starting

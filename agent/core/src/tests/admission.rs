@@ -137,26 +137,6 @@ fn tokens_must_rise_for_the_target() {
 }
 
 #[test]
-fn a_barrier_fences_earlier_leaders_for_all_targets() {
-    let mut rig = Rig::new();
-    let barrier = CommandBody {
-        token: Token { epoch: 5, seq: 1 },
-        ..rig.command(Order::Barrier)
-    };
-    assert_eq!(results(&rig.send(&barrier)), [(ResultState::Done, None)]);
-    let old = CommandBody {
-        token: Token { epoch: 4, seq: 99 },
-        target: id("nuc1"),
-        ..rig.command(wake())
-    };
-    assert_eq!(
-        results(&rig.send(&old)),
-        [(ResultState::Refused, Some(Code::SeqStale))]
-    );
-    assert_eq!(rig.agent.will(2).hwm, Token { epoch: 5, seq: 1 });
-}
-
-#[test]
 fn verbs_need_permission() {
     let own_host_only = Config {
         segments: None,
@@ -406,4 +386,29 @@ fn a_command_that_was_refused_in_time_stays_refused_when_it_is_repeated() {
         results(&rig.order(Order::PowerOff)),
         [(ResultState::Accepted, None)]
     );
+}
+
+#[test]
+fn a_wall_clock_that_is_wrong_changes_nothing() {
+    for wall_s in [0, 4_102_444_800] {
+        let mut rig = Rig::new();
+        rig.now.wall_s = wall_s;
+        let body = rig.command(Order::PowerOff);
+        assert_eq!(
+            results(&rig.send(&body)),
+            [(ResultState::Accepted, None)],
+            "{wall_s}"
+        );
+        rig.pass(30_001);
+        let late = CommandBody {
+            chal: body.chal,
+            ..rig.command(wake())
+        };
+        rig.now.wall_s = 1_800_000_000;
+        assert_eq!(
+            results(&rig.send(&late)),
+            [(ResultState::Refused, Some(Code::Expired))],
+            "{wall_s}"
+        );
+    }
 }

@@ -70,11 +70,15 @@ impl Rig {
     }
 
     pub(crate) fn started_at(config: Config, stored: Stored, now: Now) -> Self {
+        let disk = match &stored {
+            Stored::Readable(journal) => journal.clone(),
+            Stored::Unreadable => Journal::default(),
+        };
         let (agent, steps) = Agent::new(config, stored, now);
         let mut rig = Self {
             agent,
             now,
-            disk: Journal::default(),
+            disk,
             disk_fails: false,
             chal: Challenge([0; 16]),
             last_ticket: None,

@@ -14,7 +14,7 @@ enum Move {
     Send {
         order: u8,
         target: u8,
-        seq: u8,
+        token: Token,
         delay_ms: u32,
     },
     /// A captured message comes again.
@@ -35,9 +35,10 @@ enum Move {
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let token = (1u32..3, 0u64..12).prop_map(|(epoch, seq)| Token { epoch, seq });
     let one = prop_oneof![
-        6 => (0u8..5, 0u8..3, 0u8..12, prop_oneof![Just(0), Just(5000)])
-            .prop_map(|(order, target, seq, delay_ms)| Move::Send { order, target, seq, delay_ms }),
+        6 => (0u8..5, 0u8..3, token, prop_oneof![Just(0), Just(5000)])
+            .prop_map(|(order, target, token, delay_ms)| Move::Send { order, target, token, delay_ms }),
         2 => any::<prop::sample::Index>().prop_map(Move::Replay),
         2 => any::<prop::sample::Index>().prop_map(Move::Resign),
         6 => prop::bool::weighted(0.9).prop_map(Move::Confirm),
@@ -65,6 +66,8 @@ struct Model {
     /// Orders that are remembered in memory only, so a new process may carry them out again.
     executed_here: BTreeSet<Ulid>,
     marks: BTreeMap<alloc::string::String, Token>,
+    /// The epoch of the last barrier that was called done.
+    floor: u32,
     boots: u32,
 }
 
@@ -76,10 +79,18 @@ impl Model {
                 ticket,
             } = step
             {
-                if result.state == ResultState::Accepted {
-                    self.first_accepted_ms
-                        .entry(result.id)
-                        .or_insert(rig.now.boot_ms);
+                if result.state == ResultState::Accepted
+                    && !self.first_accepted_ms.contains_key(&result.id)
+                {
+                    self.first_accepted_ms.insert(result.id, rig.now.boot_ms);
+                    let epoch = result.token.epoch;
+                    assert!(epoch >= self.floor, "{} is below the barrier", result.token);
+                }
+                let sent = self.sent.iter().find(|body| body.id == result.id);
+                if result.state == ResultState::Done
+                    && sent.is_some_and(|body| matches!(body.order, Order::Barrier))
+                {
+                    self.floor = self.floor.max(result.token.epoch);
                 }
                 if let (Some(ticket), ResultState::Accepted) = (ticket, result.state) {
                     self.tracked.insert(*ticket, result.id);
@@ -157,7 +168,7 @@ fn play(rig: &mut Rig, model: &mut Model, step: Move) -> Vec<Step> {
         Move::Send {
             order,
             target,
-            seq,
+            token,
             delay_ms,
         } => {
             let mut body = rig.command(order_of(order, model));
@@ -168,10 +179,7 @@ fn play(rig: &mut Rig, model: &mut Model, step: Move) -> Vec<Step> {
             } else {
                 ["nas-01", "r720", "r730"][usize::from(target)]
             });
-            body.token = Token {
-                epoch: 1,
-                seq: seq.into(),
-            };
+            body.token = token;
             body.delay_ms = delay_ms;
             model.sent.push(body.clone());
             rig.send(&body)

@@ -25,8 +25,8 @@ fn entry(number: u8, verb: Verb, progress: Progress) -> Entry {
 /// The result that is told after a start with one open entry.
 fn told(boot: &str, verb: Verb, progress: Progress) -> ResultState {
     let journal = Journal {
-        marks: vec![],
         entries: vec![entry(1, verb, progress)],
+        ..Journal::default()
     };
     let config = Config {
         boot: boot.parse().expect("a boot id"),
@@ -165,8 +165,8 @@ fn acts_of_earlier_boots_count_by_the_wall_clock() {
             .map(|number| entry(number, Verb::PowerOff, Progress::Ended(done.clone())))
             .collect();
         Stored::Readable(Journal {
-            marks: vec![],
             entries,
+            ..Journal::default()
         })
     };
     let other_boot = || Config {
