@@ -123,6 +123,7 @@ async fn serve(prepared: Prepared, signals: Signals) -> ExitCode {
     let options = LinkOptions {
         will: will_of(&settings.id, &will),
         subscriptions: Publications::subscriptions(&settings.id),
+        clock_file: Some(settings.state_dir.join("clock")),
         ..link_options(&settings, settings.id.as_str())
     };
     let (link, events) = match proto_link::connect(options) {

@@ -22,7 +22,7 @@ impl Access {
         let tls = options
             .url
             .is_tls()
-            .then(|| settings(&options.url, options.ca_file.as_deref()))
+            .then(|| settings(options))
             .transpose()?;
         Ok(Self { password, tls })
     }

@@ -24,6 +24,7 @@
 
 mod access;
 mod backoff;
+mod clock_file;
 mod connection;
 mod driver;
 mod events;
@@ -35,6 +36,7 @@ mod pace;
 mod tls;
 mod tunnel;
 mod url;
+mod verifier;
 
 pub use backoff::Backoff;
 pub use fault::{LinkConfigFault, LinkFault, LinkSetting};

@@ -36,6 +36,9 @@ pub struct LinkOptions {
     /// PEM file with the only authorities that are trusted; `None` = those of the system. Only for `mqtts://`. Read for
     /// each connection.
     pub ca_file: Option<PathBuf>,
+    /// File that remembers when a broker's certificate was accepted last, for hosts whose clock begins in the past at each
+    /// start: a certificate that is not yet valid is judged by that time. `None` = only the clock counts.
+    pub clock_file: Option<PathBuf>,
     /// The last will, asked for anew before each connection.
     pub will: Will,
     /// Renewed on every connection, in one SUBSCRIBE.
@@ -62,6 +65,7 @@ impl LinkOptions {
             username: None,
             password_file: None,
             ca_file: None,
+            clock_file: None,
             will: Arc::new(|_connection| None),
             subscriptions: Vec::new(),
             keep_alive: Duration::from_secs(15),
@@ -111,6 +115,7 @@ impl fmt::Debug for LinkOptions {
             .field("username", &self.username)
             .field("password_file", &self.password_file)
             .field("ca_file", &self.ca_file)
+            .field("clock_file", &self.clock_file)
             .field("subscriptions", &self.subscriptions)
             .field("keep_alive", &self.keep_alive)
             .field("max_packet", &self.max_packet)

@@ -10,8 +10,10 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
+use crate::clock_file::ClockFile;
 use crate::fault::LinkConfigFault;
-use crate::url::BrokerUrl;
+use crate::options::LinkOptions;
+use crate::verifier::Verifier;
 
 /// What the tunnel needs to speak TLS.
 pub(crate) struct TlsSettings {
@@ -20,21 +22,23 @@ pub(crate) struct TlsSettings {
 }
 
 /// Settings that trust the given authorities, or those of the system.
-pub(crate) fn settings(
-    url: &BrokerUrl,
-    ca_file: Option<&Path>,
-) -> Result<TlsSettings, LinkConfigFault> {
-    let server_name = ServerName::try_from(url.host().to_owned())
-        .map_err(|_| LinkConfigFault::ServerName(url.host().to_owned()))?;
-    let roots = match ca_file {
+pub(crate) fn settings(options: &LinkOptions) -> Result<TlsSettings, LinkConfigFault> {
+    let host = options.url.host();
+    let server_name = ServerName::try_from(host.to_owned())
+        .map_err(|_| LinkConfigFault::ServerName(host.to_owned()))?;
+    let roots = match options.ca_file.as_deref() {
         Some(path) => given_roots(path)?,
         None => system_roots()?,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clock_file = options.clock_file.clone().map(ClockFile::at);
+    let verifier = Verifier::new(roots, Arc::clone(&provider), clock_file);
+    let verifier = Arc::new(verifier.map_err(LinkConfigFault::Tls)?);
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(LinkConfigFault::Tls)?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Ok(TlsSettings {
         connector: TlsConnector::from(Arc::new(config)),

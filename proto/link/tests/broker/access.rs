@@ -1,7 +1,8 @@
 //! Passwords and authorities: refused ones are told, renewed ones count from the next attempt on.
 
+use std::fs::File;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use proto_link::{Delivery, Message, Subscription};
 use tempfile::TempDir;
@@ -48,10 +49,18 @@ async fn a_wrong_password_is_told_as_such_and_a_renewed_one_connects_without_a_r
 
 /// An authority and a certificate of 127.0.0.1 signed by it, written to files for mosquitto.
 fn tls_broker() -> (Mosquitto, String) {
+    tls_broker_from(2020)
+}
+
+/// The same with a certificate that begins with this year.
+fn tls_broker_from(year: i32) -> (Mosquitto, String) {
     let (authority, issuer) = authority("home authority");
     let key = rcgen::KeyPair::generate().expect("a key");
     let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])
-        .and_then(|params| params.signed_by(&key, &issuer))
+        .and_then(|mut params| {
+            params.not_before = rcgen::date_time_ymd(year, 1, 1);
+            params.signed_by(&key, &issuer)
+        })
         .expect("a certificate");
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
@@ -144,4 +153,38 @@ async fn tls_with_another_authority_is_refused_until_the_file_is_renewed() {
 
     std::fs::write(&file, right).expect("written");
     up(&mut events).await;
+}
+
+/// As seen by a host whose clock has fallen back: the broker's certificate begins in its future.
+#[tokio::test]
+async fn a_clock_that_fell_back_hinders_only_a_host_that_never_saw_the_broker() {
+    let (broker, authority) = tls_broker_from(2100);
+    let mut own = options(&broker, "s");
+    let (folder, file) = written(&authority);
+    own.ca_file = Some(file);
+    let clock = folder.path().join("clock");
+    own.clock_file = Some(clock.clone());
+    let (_link, mut events) = start(own);
+    let fault = down(&mut events).await;
+    assert_eq!(fault.reason(), "tls");
+    assert!(fault.to_string().contains("not valid yet"), "{fault}");
+
+    let noted = SystemTime::UNIX_EPOCH + Duration::from_secs(131 * 31_556_952);
+    let written = File::create(&clock).and_then(|file| file.set_modified(noted));
+    written.expect("written");
+    up(&mut events).await;
+}
+
+#[tokio::test]
+async fn the_time_of_a_good_certificate_is_noted() {
+    let (broker, authority) = tls_broker();
+    let mut own = options(&broker, "s");
+    let (folder, file) = written(&authority);
+    own.ca_file = Some(file);
+    let clock = folder.path().join("clock");
+    own.clock_file = Some(clock.clone());
+    let (_link, mut events) = start(own);
+    up(&mut events).await;
+    let noted = std::fs::metadata(&clock).and_then(|file| file.modified());
+    assert!(noted.expect("a time") <= SystemTime::now());
 }
