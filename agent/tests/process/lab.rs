@@ -1,9 +1,10 @@
 //! A broker, and the coordinator's side of the protocol, for one agent.
 //! Holds: commands are signed over the newest challenge that was heard; results are taken unverified (`shell` proves them).
 
+use std::process::Command;
 use std::time::Duration;
 
-use proto_link::{LinkEvent, LinkHandle, LinkOptions, Message, Subscription};
+use proto_link::{Delivery, LinkEvent, LinkHandle, LinkOptions, Message, Subscription};
 use proto_mqtt::key::Signer;
 use proto_mqtt::report::{AgentState, Heartbeat, ResultBody, Status};
 use proto_mqtt::{
@@ -20,7 +21,17 @@ pub(crate) struct Lab {
     pub(crate) folder: Folder,
     link: LinkHandle,
     events: Receiver<LinkEvent>,
-    _broker: Mosquitto,
+    orders: u32,
+    broker: Mosquitto,
+}
+
+/// What a client leaves at the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Nothing.
+    Clean,
+    /// Its subscriptions, and what comes for them.
+    Kept,
 }
 
 pub(crate) fn coordinator() -> Signer {
@@ -46,6 +57,12 @@ fn topic(topic: AgentTopic) -> String {
 impl Lab {
     pub(crate) async fn start() -> Self {
         let broker = Mosquitto::open();
+        let address = broker.url();
+        Self::with(broker, &address).await
+    }
+
+    /// The agent reaches the broker at this address.
+    pub(crate) async fn with(broker: Mosquitto, address: &str) -> Self {
         let mut options = LinkOptions::new(broker.url().parse().expect("an address"), "c");
         options.subscriptions = [
             AgentTopic::Heartbeat,
@@ -58,11 +75,17 @@ impl Lab {
         let up = timeout(PATIENCE, events.recv()).await.expect("in time");
         assert!(matches!(up, Some(LinkEvent::Up { .. })), "{up:?}");
         Self {
-            folder: Folder::new(&broker.url()),
+            folder: Folder::new(address),
             link,
             events,
-            _broker: broker,
+            orders: 0,
+            broker,
         }
+    }
+
+    /// Where the broker is.
+    pub(crate) fn address(&self) -> String {
+        self.broker.url()
     }
 
     /// How often the host was told to go down.
@@ -72,13 +95,28 @@ impl Lab {
     }
 
     pub(crate) async fn order_power_off(&mut self) -> CommandBody {
+        let body = self.power_off().await;
+        self.send(&body).await;
+        body
+    }
+
+    pub(crate) async fn power_off(&mut self) -> CommandBody {
+        self.command(Order::PowerOff).await
+    }
+
+    /// A command over a challenge of the agent that runs now, not yet sent.
+    pub(crate) async fn command(&mut self, order: Order) -> CommandBody {
         let heartbeat = self.heartbeat().await;
-        let body = CommandBody {
-            id: Ulid::from_bits(1),
-            order: Order::PowerOff,
+        self.orders += 1;
+        CommandBody {
+            id: Ulid::from_bits(self.orders.into()),
+            order,
             aud: id(),
             target: id(),
-            token: Token { epoch: 1, seq: 7 },
+            token: Token {
+                epoch: 1,
+                seq: self.orders.into(),
+            },
             chal: heartbeat.chal,
             ttl_ms: 30_000,
             delay_ms: 0,
@@ -89,43 +127,102 @@ impl Lab {
             op: Ulid::from_bits(99),
             crit: vec![],
             iat: None,
-        };
-        self.send(&body);
-        body
+        }
     }
 
     /// The same command again, signed over a challenge of the agent that runs now.
     pub(crate) async fn repeat(&mut self, body: &CommandBody) {
         let chal = self.heartbeat().await.chal;
-        self.send(&CommandBody {
+        let again = CommandBody {
             chal,
             ..body.clone()
-        });
-    }
-
-    fn send(&self, body: &CommandBody) {
-        let topic = topic(AgentTopic::Command);
-        let sealed = Envelope::seal(&coordinator(), Purpose::Command, &topic, body.encode_text());
-        let message = Message {
-            expiry: Some(Duration::from_secs(30)),
-            ..Message::once(topic, sealed.encode())
         };
-        drop(self.link.publish(message));
+        self.send(&again).await;
     }
 
+    /// The same with each heartbeat until there is an answer: a flood may have taken the place of the first.
+    pub(crate) async fn insist(&mut self, body: &CommandBody) -> ResultBody {
+        loop {
+            self.repeat(body).await;
+            // What the agent says before its next heartbeat.
+            while let (AgentTopic::Result, bytes) =
+                self.either(AgentTopic::Result, AgentTopic::Heartbeat).await
+            {
+                let result = result(&bytes);
+                if result.id == body.id {
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// Answers what the broker says of it.
+    pub(crate) async fn send(&self, body: &CommandBody) -> Delivery {
+        self.link.publish(signed(&coordinator(), body)).await
+    }
+
+    pub(crate) async fn send_retained(&self, body: &CommandBody) -> Delivery {
+        let message = Message {
+            retain: true,
+            ..signed(&coordinator(), body)
+        };
+        self.link.publish(message).await
+    }
+
+    /// As many commands of a stranger, as fast as the broker takes them.
+    pub(crate) async fn flood(&self, body: &CommandBody, number: usize) {
+        let stranger = Signer::from_seed("c1", &[4; 32]);
+        let message = signed(&stranger, body);
+        for _ in 0..number {
+            let delivery = self.link.publish(message.clone()).await;
+            assert_eq!(delivery, Delivery::Delivered);
+        }
+    }
+
+    /// Connects under the agent's name and leaves at once: the broker throws the agent out, if it is there. A kept session
+    /// then collects commands for whoever comes next under this name.
+    pub(crate) fn impersonate(&self, session: Session) {
+        let mut client = Command::new("mosquitto_sub");
+        client.args([
+            "-V",
+            "5",
+            "-h",
+            "127.0.0.1",
+            "-i",
+            "nas-01",
+            "-E",
+            "-q",
+            "1",
+        ]);
+        client.args(["-t", &topic(AgentTopic::Command)]);
+        client.args(["-p", &self.broker.port.to_string()]);
+        match session {
+            Session::Clean => {}
+            Session::Kept => {
+                client.args(["-c", "-x", "600"]);
+            }
+        }
+        let status = client.status().expect("it comes with mosquitto");
+        assert!(status.success(), "{status}");
+    }
+
+    /// The next one, not one that has waited.
     async fn heartbeat(&mut self) -> Heartbeat {
+        while self.events.try_recv().is_ok() {}
         let bytes = self.next(AgentTopic::Heartbeat).await;
         Heartbeat::decode(&bytes).expect("a heartbeat")
     }
 
     /// The next result, which must be this order's.
     pub(crate) async fn result_of(&mut self, body: &CommandBody) -> ResultBody {
-        let bytes = self.next(AgentTopic::Result).await;
-        let envelope = Envelope::decode(&bytes).expect("an envelope");
-        let result =
-            ResultBody::decode(envelope.unverified_body().as_bytes()).expect("a result in it");
+        let result = self.result().await;
         assert_eq!((result.id, result.token), (body.id, body.token));
         result
+    }
+
+    /// The next result, whatever it is about.
+    pub(crate) async fn result(&mut self) -> ResultBody {
+        result(&self.next(AgentTopic::Result).await)
     }
 
     /// The next status that says this.
@@ -140,16 +237,39 @@ impl Lab {
     }
 
     async fn next(&mut self, level: AgentTopic) -> Vec<u8> {
-        let wanted = topic(level);
+        self.either(level, level).await.1
+    }
+
+    async fn either(&mut self, one: AgentTopic, other: AgentTopic) -> (AgentTopic, Vec<u8>) {
         loop {
             let event = timeout(PATIENCE, self.events.recv())
                 .await
                 .expect("a message in time");
-            if let Some(LinkEvent::Message { topic, payload, .. }) = event
-                && topic == wanted
-            {
-                return payload.to_vec();
+            let Some(LinkEvent::Message {
+                topic: came,
+                payload,
+                ..
+            }) = event
+            else {
+                continue;
+            };
+            if let Some(level) = [one, other].into_iter().find(|level| topic(*level) == came) {
+                return (level, payload.to_vec());
             }
         }
     }
+}
+
+fn signed(signer: &Signer, body: &CommandBody) -> Message {
+    let topic = topic(AgentTopic::Command);
+    let sealed = Envelope::seal(signer, Purpose::Command, &topic, body.encode_text());
+    Message {
+        expiry: Some(Duration::from_secs(30)),
+        ..Message::once(topic, sealed.encode())
+    }
+}
+
+fn result(bytes: &[u8]) -> ResultBody {
+    let envelope = Envelope::decode(bytes).expect("an envelope");
+    ResultBody::decode(envelope.unverified_body().as_bytes()).expect("a result in it")
 }

@@ -1,10 +1,13 @@
 //! The real program: what it tells people and systemd, how it ends on SIGTERM, and what it does after it was killed.
 
 mod agent;
+mod broker;
+mod door;
 mod lab;
 #[expect(dead_code, reason = "only the link's own tests stop a broker")]
 #[path = "../../../proto/link/tests/broker/mosquitto.rs"]
 mod mosquitto;
+mod soak;
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -72,6 +72,19 @@ mod tests {
     }
 
     #[test]
+    fn two_clients_of_one_id_throw_each_other_out_less_than_ten_times_a_minute() {
+        // As fast as chance allows, with connections that end at once.
+        let mut waits = Waits::new(Backoff::default());
+        let mut at = Duration::ZERO;
+        let mut connections = 0;
+        while at < Duration::from_secs(60) {
+            connections += 1;
+            at += waits.after(Duration::ZERO, 0);
+        }
+        assert!(connections < 10, "{connections}");
+    }
+
+    #[test]
     fn chance_moves_a_wait_by_a_quarter_at_most() {
         for chance in 0..200 {
             let wait = Waits::new(Backoff::default()).after(Duration::ZERO, chance);
