@@ -178,6 +178,19 @@ impl Mock {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a loopback port");
+        Self::serve(listener, script, tls)
+    }
+
+    /// The same as [`plain`](Self::plain), at a port that was held for it.
+    pub(super) fn at(listener: TcpListener) -> Self {
+        Self::serve(listener, |_, _| None, None)
+    }
+
+    fn serve(
+        listener: TcpListener,
+        script: impl FnMut(&Request, &mut Model) -> Option<Reply> + Send + 'static,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         let address = listener.local_addr().expect("bound");
         let scheme = if tls.is_some() { "https" } else { "http" };
         let model = Model {

@@ -1,6 +1,7 @@
 //! The driver against the scripted BMC; one file for each kind of question.
 
 mod power;
+mod reboot;
 mod replies;
 mod tls;
 mod wire;
