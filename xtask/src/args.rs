@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::Parser;
 
-use crate::{bench, check, codegen, demo, fuzz, set_up::envtest, test, workspace::Workspace};
+use crate::{bench, check, codegen, demo, dist, fuzz, set_up::envtest, test, workspace::Workspace};
 
 /// Developer commands of homelab-autoscaler.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ enum Command {
         #[arg(allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Build the agent as it is installed, one static file for this architecture, and print where it is.
+    Dist,
     /// Write the generated files.
     Codegen,
     /// Feed every decoder with made-up input, guided by coverage; needs a C++ compiler.
@@ -70,6 +72,10 @@ fn dispatch(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Demo { args } => demo::run(&workspace, &args),
+        Command::Dist => {
+            println!("{}", dist::agent(&workspace)?.display());
+            Ok(())
+        }
         Command::Codegen => codegen::write(&workspace),
         Command::Fuzz { targets, seconds } => fuzz::run(&workspace, &targets, seconds),
         Command::Bench { name } => bench::run(&workspace, name.as_deref()),

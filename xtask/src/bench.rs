@@ -4,7 +4,7 @@ use std::{env, ffi::OsStr, process::Command};
 
 use anyhow::{Context, Result};
 
-use crate::{set_up, shell, workspace::Workspace};
+use crate::{dist, set_up, shell, workspace::Workspace};
 
 /// Builds, measures and prints JSON.
 ///
@@ -12,10 +12,11 @@ use crate::{set_up, shell, workspace::Workspace};
 /// When a build or a benchmark fails.
 pub fn run(workspace: &Workspace, name: Option<&OsStr>) -> Result<()> {
     let tools = set_up::tools(workspace, || {
-        // Each package by itself: what is measured must not carry features that only the tests ask for. The coordinator is
-        // the one of the image, without the embedded broker. Cargo puts what profile bench gives beside what release gives.
+        // Each package by itself: what is measured must not carry features that only the tests ask for. Agent and coordinator
+        // are those of the image, the latter without the embedded broker. Cargo puts what profile bench gives beside what
+        // release gives.
+        dist::agent(workspace)?;
         for build in [
-            "--package agent --profile release-agent --bin homelab-agent",
             "--package coordinator --profile release --no-default-features --bin homelab-coordinator",
             "--package tests --profile bench --bin hollow-host --bin bench",
         ] {
@@ -23,7 +24,7 @@ pub fn run(workspace: &Workspace, name: Option<&OsStr>) -> Result<()> {
         }
         Ok(())
     })?;
-    let folders = ["release-agent", "release"].map(|profile| workspace.binaries(profile));
+    let folders = ["dist", "release"].map(|profile| workspace.binaries(profile));
     let folders = env::join_paths(folders).context("join the folders of binaries")?;
     let mut bench = Command::new(workspace.binaries("release").join("bench"));
     bench.args(name).env("HOMELAB_BIN_DIR", folders).envs(tools);

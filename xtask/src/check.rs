@@ -4,12 +4,12 @@
 pub mod arrows;
 pub mod tidy;
 
-use std::{env, process::Command, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    codegen, shell,
+    codegen, shell, toolchain,
     workspace::{NO_STD, Workspace},
 };
 
@@ -121,7 +121,7 @@ fn alone(workspace: &Workspace) -> Result<Outcome> {
     for name in NO_STD {
         shell::run(&mut workspace.cargo(["check", "--quiet", "--package", name]))?;
     }
-    if !bare_target_installed() {
+    if !toolchain::has_target(workspace, BARE) {
         return Ok(Outcome::Skipped(
             "the crates compile by themselves, but for a bare machine only after `rustup target add x86_64-unknown-none`",
         ));
@@ -137,13 +137,6 @@ fn alone(workspace: &Workspace) -> Result<Outcome> {
         ]))?;
     }
     Ok(Outcome::Done)
-}
-
-fn bare_target_installed() -> bool {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let mut rustc = Command::new(rustc);
-    rustc.args(["--print", "target-libdir", "--target", BARE]);
-    shell::run_quietly(&mut rustc).is_ok_and(|folder| std::path::Path::new(folder.trim()).is_dir())
 }
 
 fn generated(workspace: &Workspace) -> Result<Outcome> {

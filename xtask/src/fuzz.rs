@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{shell, workspace::Workspace};
+use crate::{shell, toolchain, workspace::Workspace};
 
 /// What instruments the code for libFuzzer. Sanitizers would need a nightly compiler, and the workspace has no unsafe code.
 const INSTRUMENTED: [&str; 6] = [
@@ -81,7 +81,7 @@ fn targets(crate_folder: &Path) -> Result<Vec<String>> {
 
 /// Builds into a folder of its own, so that other builds keep what they have.
 fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let host = host()?;
+    let host = toolchain::host(workspace)?;
     let folder = workspace.metadata.target_directory.join("fuzz");
     let mut build = workspace.cargo(["build", "--package", "fuzz", "--features", "libfuzzer"]);
     // With a target named, build scripts and macros stay as they are.
@@ -102,12 +102,6 @@ fn executed(log: &Path) -> Result<String> {
         .context("the fuzzer counts nothing")?
         .trim()
         .to_owned())
-}
-
-fn host() -> Result<String> {
-    let told = shell::run_quietly(Command::new("rustc").arg("-vV"))?;
-    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc names no host")?.to_owned())
 }
 
 fn fuzzer(program: &Path, crate_folder: &Path, name: &str, seconds: u32) -> Result<Command> {

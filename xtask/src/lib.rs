@@ -11,10 +11,12 @@ pub mod bench;
 pub mod check;
 pub mod codegen;
 pub mod demo;
+pub mod dist;
 pub mod fuzz;
 pub mod set_up;
 pub mod shell;
 pub mod test;
+pub mod toolchain;
 pub mod workspace;
 
 pub use args::run;
