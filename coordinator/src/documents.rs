@@ -7,6 +7,7 @@
 
 mod advertised;
 mod conditions;
+mod energy;
 mod records;
 mod specs;
 mod statuses;

@@ -14,6 +14,7 @@ use coordinator_core::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
+use crate::mandate::Mandate;
 use crate::outputs::Outputs;
 
 /// Facts that may wait for the engine; senders wait beyond that. A thousand machines listed at start fit twice.
@@ -95,6 +96,8 @@ pub struct Handle {
     pub facts: Facts,
     /// The latest view.
     pub view: watch::Receiver<Arc<View>>,
+    /// Until when this process may say that something is done.
+    pub(crate) mandate: Mandate,
 }
 
 impl Handle {
@@ -119,6 +122,10 @@ impl Handle {
             answer.await.ok()
         };
         match tokio::time::timeout(clock::until(deadline_ms) + LAST_WORD, exchange).await {
+            // What needs no write is refused by no store: another leader may have changed what it rests on.
+            Ok(Some(Answer::Done)) if !self.mandate.holds() => {
+                rejected(RejectedKind::Unavailable, "another coordinator may lead")
+            }
             Ok(Some(answer)) => answer,
             Ok(None) => rejected(
                 RejectedKind::Unavailable,
@@ -146,13 +153,16 @@ pub struct Seat {
 }
 
 /// Makes the queue and the first, empty view. Outputs need the handle, and the engine needs the outputs: so this comes first.
+///
+/// While the mandate does not hold nobody is told that anything is done; reads go on.
 #[must_use]
-pub fn open() -> (Handle, Seat) {
+pub fn open(mandate: Mandate) -> (Handle, Seat) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let (publisher, view) = watch::channel(Arc::new(first_view()));
     let handle = Handle {
         facts: Facts { queue: sender },
         view,
+        mandate,
     };
     let seat = Seat {
         queue,

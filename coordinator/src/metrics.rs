@@ -256,8 +256,12 @@ impl Metrics {
     }
 
     /// A call was answered. `method` and `code` are words of the gRPC service.
-    pub fn rpc(&self, method: &'static str, code: &'static str, took: Duration) {
+    pub fn rpc(&self, method: &'static str, code: &'static str) {
         self.rpcs.get_or_create(&RpcLabels { method, code }).inc();
+    }
+
+    /// The answer to a call that was let in took so long.
+    pub fn rpc_took(&self, method: &'static str, took: Duration) {
         self.rpc_seconds
             .get_or_create(&MethodLabel { method })
             .observe(took.as_secs_f64());
@@ -327,7 +331,8 @@ mod tests {
         let (publish, view) = watch::channel(Arc::new(View::default()));
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry, view);
-        metrics.rpc("NodeGroups", "Ok", Duration::from_micros(300));
+        metrics.rpc("NodeGroups", "OK");
+        metrics.rpc_took("NodeGroups", Duration::from_micros(300));
         metrics.command("wol", Sending::NoSubscribers);
         metrics.unreadable("hb");
         metrics.refused("stale_chal");
@@ -341,18 +346,17 @@ mod tests {
         let agent = AgentView {
             key: None,
             live: true,
-            segments: Vec::new(),
-            macs: Vec::new(),
+            info: None,
             boot_id: None,
         };
-        next.agents.insert(AgentId::new("pi"), agent);
+        next.agents.insert(AgentId::new("pi"), Arc::new(agent));
         publish.send_replace(Arc::new(next));
 
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
 
         for line in [
-            "homelab_autoscaler_grpc_requests_total{method=\"NodeGroups\",code=\"Ok\"} 1",
+            "homelab_autoscaler_grpc_requests_total{method=\"NodeGroups\",code=\"OK\"} 1",
             "homelab_autoscaler_grpc_request_duration_seconds_count{method=\"NodeGroups\"} 1",
             "homelab_autoscaler_commands_total{verb=\"wol\",outcome=\"no_subscribers\"} 1",
             "homelab_autoscaler_reports_unreadable_total{kind=\"hb\"} 1",

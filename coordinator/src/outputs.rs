@@ -1,8 +1,9 @@
 //! The ways out: what carries out the actions that the engine hands over.
 //! In: one [`Action`] at a time. Out: nothing here; what became of it comes back as a fact.
 //! Holds: `perform` never waits; it queues or spawns, and each output bounds what it holds.
+//! Holds: every Event is a line in the log too, in both modes and whether or not it can be written elsewhere.
 
-use coordinator_core::Action;
+use coordinator_core::{Action, Event, Severity, Subject};
 
 pub mod commands;
 pub mod kubernetes;
@@ -26,16 +27,39 @@ impl Outputs for Routes {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Send(_) | Action::Ping { .. } => self.commands.perform(action),
+            Action::Event(event) => {
+                log(&event);
+                self.mode.perform(Action::Event(event));
+            }
             Action::Commit { .. }
             | Action::Record { .. }
             | Action::RecordAgent { .. }
             | Action::Fence { .. }
             | Action::ListPods { .. }
             | Action::PatchNode { .. }
-            | Action::RetireNode { .. }
-            | Action::Event(_) => self.mode.perform(action),
+            | Action::RetireNode { .. } => self.mode.perform(action),
             // The engine keeps answers for itself, see `engine`.
             Action::Answer { .. } => {}
         }
     }
 }
+
+/// An Event as a line in the log.
+pub(crate) fn log(event: &Event) {
+    let (kind, name) = match &event.about {
+        Subject::Machine(machine) => ("Node", machine.as_str()),
+        Subject::Group(group) => ("Group", group.as_str()),
+    };
+    log_line(event.severity, (kind, name), event.reason, &event.message);
+}
+
+/// The same about any object of ours.
+fn log_line(severity: Severity, (kind, name): (&str, &str), reason: &str, detail: &str) {
+    match severity {
+        Severity::Normal => tracing::info!(kind, name, reason, detail, "lab event"),
+        Severity::Warning => tracing::warn!(kind, name, reason, detail, "lab event"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

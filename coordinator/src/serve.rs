@@ -18,9 +18,10 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Known, Pages};
 use crate::args::{BrokerSettings, GrpcSettings, Mode, Settings};
-use crate::engine::{self, Handle};
+use crate::engine::{self, Handle, Seat};
 use crate::inputs::autoscaler::{self, Autoscaler, Callers, ServeFault};
 use crate::inputs::reports::{self, Readings};
+use crate::mandate::Mandate;
 use crate::metrics::Metrics;
 use crate::outputs::Routes;
 use crate::outputs::commands::Commands;
@@ -123,7 +124,7 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault>
         policy,
         log: _,
     } = settings;
-    let (engine, seat) = engine::open();
+    let (engine, seat) = engine::open(Mandate::default());
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, engine.view.clone());
     let (stopper, stop) = watch::channel(false);
@@ -149,7 +150,7 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault>
         in_cluster: prepared.in_cluster(),
         known: Arc::clone(&known),
     };
-    let service = Autoscaler::new(engine, metrics.clone(), callers);
+    let service = Autoscaler::new(engine, metrics, callers);
     let addresses = listen(&mut wiring.tasks, (grpc, service), (admin, pages), stop).await?;
     announce(addresses, &broker, ports_file)?;
 
@@ -160,31 +161,36 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault>
     // Set once, here.
     let _ = known.set(Known {
         coordinator_key: started.key.public().to_string(),
-        lab: started.lab,
+        lab: started.lab.clone(),
     });
+    work(&mut wiring, seat, started, (broker.options(), readings));
+    tokio::select! {
+        fault = wiring.tasks.first_end() => Err(fault.into()),
+        signal = signals.next() => leave(wiring.tasks, &stopper, (signal, signals)).await,
+    }
+}
+
+/// Starts the engine with what the mode has brought, and the connection that feeds it.
+fn work(
+    wiring: &mut Wiring,
+    seat: Seat,
+    started: Started,
+    (options, readings): (LinkOptions, Readings),
+) {
     let (line, present_line) = watch::channel(None);
     let outputs = Routes {
         commands: Box::new(Commands::new(
             present_line,
             (started.key, started.mandate),
             wiring.engine.facts.clone(),
-            metrics,
+            wiring.metrics.clone(),
         )),
         mode: started.outputs,
     };
     let core = Lab::new(started.seed, started.policy);
     let engine = seat.take(core, outputs).run();
     wiring.tasks.spawn_endless("engine", engine);
-    connect(
-        &mut wiring,
-        broker.options(),
-        line,
-        (readings, started.leader),
-    );
-    tokio::select! {
-        fault = wiring.tasks.first_end() => Err(fault.into()),
-        signal = signals.next() => leave(wiring.tasks, &stopper, (signal, signals)).await,
-    }
+    connect(wiring, options, line, (readings, started.leader));
 }
 
 /// Everything that is read, opened or started before somebody may be told that this process is there.

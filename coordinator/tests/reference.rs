@@ -101,7 +101,8 @@ fn every_metric_is_in_the_guide() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, view);
     // Families without a sample are not shown.
-    metrics.rpc("NodeGroups", "Ok", Duration::ZERO);
+    metrics.rpc("NodeGroups", "OK");
+    metrics.rpc_took("NodeGroups", Duration::ZERO);
     metrics.command("wol", Sending::Delivered);
     metrics.report("hb");
     metrics.unreadable("hb");

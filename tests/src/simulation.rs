@@ -15,6 +15,7 @@ mod coordinators;
 mod declared;
 mod deeds;
 mod dice;
+mod effects;
 mod hosts;
 mod model;
 mod store;

@@ -21,6 +21,8 @@ use tests::{
 mod failures;
 #[path = "cluster/main_job.rs"]
 mod main_job;
+#[path = "cluster/prices.rs"]
+mod prices;
 #[path = "cluster/spares.rs"]
 mod spares;
 

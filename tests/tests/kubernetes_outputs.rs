@@ -119,14 +119,17 @@ fn record(seq: u32, operation: bool) -> Box<MachineRecord> {
     let token = Token { epoch: 1, seq };
     Box::new(MachineRecord {
         token,
-        operation: operation.then(|| Operation {
-            id: "01JD0000000000000000000000".into(),
-            kind: OperationKind::Wake,
-            token,
-            boot_id: None,
-            started_at_ms: 1_795_000_000_000,
-            by: "test".into(),
-            going_down: false,
+        operation: operation.then(|| {
+            Box::new(Operation {
+                id: "01JD0000000000000000000000".into(),
+                kind: OperationKind::Wake,
+                token,
+                boot_id: None,
+                started_at_ms: 1_795_000_000_000,
+                by: "test".into(),
+                ordered_at_ms: None,
+                going_down: false,
+            })
         }),
         power: PowerRecord {
             state: PowerState::Running,

@@ -6,6 +6,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::actions::Action;
@@ -47,7 +48,8 @@ pub(crate) struct Relay<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Agent {
     pub(crate) key: Option<String>,
-    pub(crate) info: Option<AgentInfo>,
+    /// Shared with whoever reads its messages, and with every view.
+    pub(crate) info: Option<Arc<AgentInfo>>,
     pub(crate) beat: Option<Beat>,
     pub(crate) beat_ms: u64,
     pinged_ms: Option<u64>,
@@ -117,7 +119,7 @@ impl Agents {
     }
 
     /// The first key that an agent shows is kept; a later, different one does not replace it.
-    pub(crate) fn info(&mut self, info: AgentInfo, ctx: &mut Ctx<'_>) {
+    pub(crate) fn info(&mut self, info: Arc<AgentInfo>, ctx: &mut Ctx<'_>) {
         let agent = self.all.entry(info.agent.clone()).or_default();
         if let (None, Some(key)) = (&agent.key, &info.key) {
             agent.key = Some(key.clone());
@@ -176,7 +178,7 @@ impl Agents {
                 && now_ms < agent.beat_ms.saturating_add(silent_ms)
                 && agent
                     .info
-                    .as_ref()
+                    .as_deref()
                     .is_some_and(|i| i.segments.iter().any(|s| s == segment))
         })
     }
@@ -239,7 +241,7 @@ impl Agents {
         };
         self.all
             .iter()
-            .filter(move |(_, agent)| agent.info.as_ref().is_some_and(fits))
+            .filter(move |(_, agent)| agent.info.as_deref().is_some_and(fits))
             .map(|(id, _)| id)
     }
 
@@ -262,7 +264,7 @@ impl Agents {
     pub(crate) fn relays_now(&self, ctx: &mut Ctx<'_>) -> Vec<Relay<'_>> {
         let is_relay = |i: &&AgentInfo| !i.segments.is_empty() || i.credentials.is_some();
         let known = self.all.iter().filter_map(|(id, agent)| {
-            let info = agent.info.as_ref().filter(is_relay)?;
+            let info = agent.info.as_deref().filter(is_relay)?;
             Some((id, info.credentials.as_ref()))
         });
         known
@@ -278,7 +280,7 @@ impl Agents {
         let candidates = self
             .all
             .iter()
-            .filter(|(_, agent)| agent.info.as_ref().is_some_and(&fits))
+            .filter(|(_, agent)| agent.info.as_deref().is_some_and(&fits))
             .map(|(id, _)| id.clone());
         candidates.filter(|id| self.reachable(id, ctx)).collect()
     }
@@ -290,7 +292,7 @@ impl Agents {
         };
         self.all
             .iter()
-            .filter_map(|(id, agent)| agent.info.as_ref().filter(|info| may_know(id, info)))
+            .filter_map(|(id, agent)| agent.info.as_deref().filter(|info| may_know(id, info)))
             .flat_map(|info| &info.high_water)
             .filter(|(target, _)| target == machine || target.as_str() == own.as_str())
             .map(|(_, token)| *token)

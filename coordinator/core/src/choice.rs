@@ -115,7 +115,7 @@ pub(crate) fn for_decrease(lab: &Lab, id: &GroupId, count: usize) -> Vec<Machine
         }
         let sent = match &machine.phase {
             Phase::Waking(waking) => waking.effect_possible(),
-            Phase::WakeFailed(failed) => failed.first_sent_ms.is_some(),
+            Phase::WakeFailed(failed) => failed.was_sent,
             Phase::Unknown(_) | Phase::Off | Phase::Running | Phase::Stopping(_) => false,
         };
         candidates.push((sent, age, id));
@@ -194,7 +194,8 @@ fn unlisted_running(lab: &Lab, id: &GroupId) -> usize {
 
 /// A manual group shrinks: first what has not joined, then the machines that were asked for last.
 fn give_back(lab: &mut Lab, id: &GroupId, surplus: usize, ctx: &mut Ctx<'_>) {
-    if lab.removals.iter().any(|r| r.group == *id) {
+    let again_ms = lab.groups.get(id).and_then(|group| group.give_back_ms);
+    if lab.removals.iter().any(|r| r.group == *id) || !again_ms.is_none_or(|at| ctx.due(at)) {
         return;
     }
     let mut machines = for_decrease(lab, id, surplus);

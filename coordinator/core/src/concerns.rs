@@ -15,10 +15,10 @@ use crate::groups::Group;
 use crate::ids::GroupId;
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, list};
-use crate::policy::AutoscalerVersion;
+use crate::policy::{AutoscalerVersion, ProviderScheme};
 use crate::record::PowerState;
 use crate::spec::{Mode, NodeObjectPolicy};
-use crate::template;
+use crate::{template, upkeep};
 
 /// Something that people should mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,10 +27,16 @@ pub enum Concern {
     BootAboveProvisionTime,
     /// No relay holds the credentials of a machine's BMC.
     MissingCredentials,
+    /// A machine's Node goes by another provider id than the one that was promised.
+    ForeignProviderId,
     /// Machines of a group differ so much that its template promises far less than most of them bring.
     Heterogeneous,
+    /// A machine of a group came with less than the group's template promised.
+    TemplateDrift,
     /// A group keeps the Nodes of machines that are off, which not every cluster-autoscaler understands.
     RetainNeedsCa136,
+    /// A group's prices are told in a time zone that nobody knows.
+    UnknownTimeZone,
 }
 
 /// Concerns with what to say about each.
@@ -38,9 +44,18 @@ pub type Concerns = BTreeMap<Concern, String>;
 
 impl Concern {
     /// Those that machines can have.
-    pub const OF_MACHINES: [Self; 2] = [Self::BootAboveProvisionTime, Self::MissingCredentials];
+    pub const OF_MACHINES: [Self; 3] = [
+        Self::BootAboveProvisionTime,
+        Self::MissingCredentials,
+        Self::ForeignProviderId,
+    ];
     /// Those that groups can have.
-    pub const OF_GROUPS: [Self; 2] = [Self::Heterogeneous, Self::RetainNeedsCa136];
+    pub const OF_GROUPS: [Self; 4] = [
+        Self::Heterogeneous,
+        Self::TemplateDrift,
+        Self::RetainNeedsCa136,
+        Self::UnknownTimeZone,
+    ];
 
     /// The stable word: type of a condition, reason of an Event.
     #[must_use]
@@ -48,8 +63,11 @@ impl Concern {
         match self {
             Self::BootAboveProvisionTime => "BootAboveProvisionTime",
             Self::MissingCredentials => "MissingCredentials",
+            Self::ForeignProviderId => "ForeignProviderID",
             Self::Heterogeneous => "Heterogeneous",
+            Self::TemplateDrift => "TemplateDrift",
             Self::RetainNeedsCa136 => "RetainNeedsCA136",
+            Self::UnknownTimeZone => "UnknownTimeZone",
         }
     }
 }
@@ -93,8 +111,9 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
             group.concerns = tell(&group.concerns, found, &about, ctx);
         }
     }
+    let scheme = lab.policy.provider_scheme;
     for machine in lab.machines.values_mut() {
-        let found = of_machine(machine, &relays);
+        let found = of_machine(machine, &relays, scheme);
         if machine.concerns != found {
             let about = Subject::Machine(machine.id().clone());
             machine.concerns = tell(&machine.concerns, found, &about, ctx);
@@ -110,7 +129,10 @@ fn note_sleepers(lab: &mut Lab) {
         .filter(|machine| machine.record.power.state == PowerState::Off)
         .filter_map(|machine| Some((&machine.spec.agent, machine.record.last_off_at_ms?)));
     let relays = off.filter(|(agent, _)| {
-        let info = lab.agents.get(agent).and_then(|agent| agent.info.as_ref());
+        let info = lab
+            .agents
+            .get(agent)
+            .and_then(|agent| agent.info.as_deref());
         info.is_some_and(|info| !info.segments.is_empty() || info.credentials.is_some())
     });
     lab.agents.asleep = relays
@@ -132,10 +154,13 @@ fn tell(before: &Concerns, found: Concerns, about: &Subject, ctx: &mut Ctx<'_>) 
     found
 }
 
-fn of_machine(machine: &Machine, relays: &[Relay<'_>]) -> Concerns {
+fn of_machine(machine: &Machine, relays: &[Relay<'_>], scheme: ProviderScheme) -> Concerns {
     let mut found = machine.spec.concerns.clone();
     if let Some(message) = missing_credentials(machine, relays) {
         found.insert(Concern::MissingCredentials, message);
+    }
+    if let Some(message) = upkeep::foreign_provider_id(machine, scheme) {
+        found.insert(Concern::ForeignProviderId, message);
     }
     found
 }
@@ -173,7 +198,7 @@ fn held(relay: &Relay<'_>) -> String {
 }
 
 fn of_group(group: &Group, machines: &[&Machine], version: Option<AutoscalerVersion>) -> Concerns {
-    let mut found = Concerns::new();
+    let mut found = group.spec.concerns.clone();
     if !matches!(group.spec.mode, Mode::Autoscaler) {
         return found;
     }
@@ -183,6 +208,15 @@ fn of_group(group: &Group, machines: &[&Machine], version: Option<AutoscalerVers
             format!(
                 "Its machines differ much, and the cluster-autoscaler is promised the least of each: {difference}; put machines \
                  that are alike into groups of their own"
+            ),
+        );
+    }
+    if let Some(shortfall) = template::drift(machines) {
+        found.insert(
+            Concern::TemplateDrift,
+            format!(
+                "Less came than the cluster-autoscaler was promised, so pods may have waited for room in vain: {shortfall}. The \
+                 template follows what has come; spec.template.capacity should say no more than what is allocatable on a Node"
             ),
         );
     }

@@ -5,6 +5,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::ids::{AgentId, CommandId, GroupId, MachineId, Ticket, Token};
@@ -114,7 +115,7 @@ pub enum Fact {
         instance: String,
     },
     /// What an agent is and can do.
-    AgentInfo(AgentInfo),
+    AgentInfo(Arc<AgentInfo>),
     /// A result of a command.
     Reported(Report),
     /// The broker took a command and knows of nobody who listens for its agent.
@@ -180,6 +181,9 @@ pub enum Fact {
 pub enum StoreFault {
     /// It cannot be reached, or its answer did not arrive in time.
     Unavailable,
+    /// It was not even asked, or has refused as things stand: the time in which this might be stored was over. Nothing of it
+    /// is stored.
+    TooLate,
     /// It refused the write for a reason of its own: our fault, no retry.
     Refused,
 }
@@ -289,8 +293,8 @@ pub struct AgentInfo {
     pub segments: Vec<String>,
     /// Names of the BMC credentials it holds; `None` where it does not say.
     pub credentials: Option<Vec<String>>,
-    /// Whether a NIC of its host is armed for a magic packet; `None` where it cannot tell.
-    pub wake_armed: Option<bool>,
+    /// Names of its host's NICs that are armed for a magic packet; `None` where it cannot tell.
+    pub wake_armed: Option<Vec<String>>,
     /// Processor architecture of its host, as Kubernetes writes it; `None` where it does not say.
     pub arch: Option<String>,
     /// Hardware addresses of its host's NICs.

@@ -9,10 +9,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+mod answers;
+
+pub(crate) use answers::{committed, failed, lost};
+
 use crate::actions::{Action, Answer, RejectedKind};
 use crate::choice;
 use crate::concerns::Concerns;
-use crate::facts::StoreFault;
 use crate::ids::{GroupId, MachineId, Ticket};
 use crate::lab::{Ctx, Lab};
 use crate::permission;
@@ -29,6 +32,10 @@ pub(crate) struct Group {
     queue: VecDeque<Change>,
     remembered: Option<Remembered>,
     retry_ms: Option<u64>,
+    /// The last commit may have been stored or not. Until the next one shows it, what `record` says is not certain.
+    in_doubt: bool,
+    /// Machines that nobody waits for are given back again from then on; an attempt has failed.
+    pub(crate) give_back_ms: Option<u64>,
     /// Half of the group or more fell silent at once: nothing is decided until then.
     pub(crate) frozen_until_ms: Option<u64>,
     /// What people should mend, and have been told.
@@ -48,6 +55,17 @@ pub(crate) struct Caller {
     pub(crate) ticket: Ticket,
     /// Until when, boot clock, milliseconds.
     pub(crate) deadline_ms: u64,
+}
+
+impl Caller {
+    /// Tells it that its time is up and nothing was done.
+    pub(crate) fn reject_late(self, ctx: &mut Ctx<'_>) {
+        ctx.reject(
+            self.ticket,
+            RejectedKind::DeadlineExceeded,
+            "the caller's deadline passed before anything was stored",
+        );
+    }
 }
 
 /// How much more is asked for.
@@ -97,6 +115,8 @@ impl Group {
             queue: VecDeque::new(),
             remembered: None,
             retry_ms: None,
+            in_doubt: false,
+            give_back_ms: None,
             frozen_until_ms: None,
             concerns: Concerns::new(),
         }
@@ -124,6 +144,12 @@ impl Group {
             })
         });
         self.record = record;
+        self.in_doubt = false;
+    }
+
+    /// Whether it is not known if the last commit was stored.
+    pub(crate) fn in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// Everybody who waits for a change of this group.
@@ -142,7 +168,7 @@ impl Group {
 
     /// Nothing is under way: what `record` says is what is stored.
     pub(crate) fn settled(&self) -> bool {
-        self.in_flight.is_none() && self.queue.is_empty()
+        self.in_flight.is_none() && self.queue.is_empty() && !self.in_doubt
     }
 
     pub(crate) fn wants(&self, machine: &MachineId) -> bool {
@@ -151,6 +177,33 @@ impl Group {
 
     pub(crate) fn frozen(&self, ctx: &mut Ctx<'_>) -> bool {
         self.frozen_until_ms.is_some_and(|until| !ctx.due(until))
+    }
+
+    /// A commit did not happen: its changes are first in the queue again, for those callers of it that still wait.
+    fn requeue(&mut self, flight: InFlight) {
+        self.remembered = None;
+        let growth = flight.changes.iter().rev().find_map(|c| match c.what {
+            What::Increase(growth) => Some(growth),
+            What::Add { .. } | What::Remove { .. } => None,
+        });
+        let (mut again, mut joined) = (flight.changes, flight.callers);
+        again.retain(|change| {
+            change.caller.is_none_or(|caller| {
+                let at = joined.iter().position(|waiting| *waiting == caller);
+                at.map(|at| joined.remove(at)).is_some()
+            })
+        });
+        // Whoever had joined as a repetition is in no change: it waits behind the increase that it repeats.
+        let joined = joined.into_iter().filter_map(|caller| {
+            Some(Change {
+                what: What::Increase(growth?),
+                caller: Some(caller),
+            })
+        });
+        again.extend(joined);
+        for change in again.into_iter().rev() {
+            self.queue.push_front(change);
+        }
     }
 
     fn repeats(&self, growth: Growth, ctx: &Ctx<'_>) -> bool {
@@ -167,7 +220,7 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
     let due: Vec<GroupId> = lab
         .groups
         .values()
-        .filter(|group| !group.queue.is_empty())
+        .filter(|group| !group.queue.is_empty() || group.in_doubt)
         .filter(|group| group.in_flight.is_none() || group.queue.iter().any(is_increase))
         .map(|group| group.spec.id.clone())
         .collect();
@@ -224,18 +277,11 @@ fn start(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
     let mut callers = Vec::new();
     let mut applied = Vec::new();
     for change in changes {
-        if let Some(Caller {
-            ticket,
-            deadline_ms,
-        }) = change.caller
-            && ctx.now.boot_ms >= deadline_ms
+        if let Some(caller) = change.caller
+            && ctx.now.boot_ms >= caller.deadline_ms
         {
             undo(lab, &change);
-            ctx.reject(
-                ticket,
-                RejectedKind::DeadlineExceeded,
-                "the caller's deadline passed before anything was stored",
-            );
+            caller.reject_late(ctx);
             continue;
         }
         match apply(lab, id, &mut record, &change, ctx) {
@@ -267,7 +313,9 @@ fn commit(lab: &mut Lab, id: &GroupId, mut flight: InFlight, ctx: &mut Ctx<'_>) 
     let Some(group) = lab.groups.get_mut(id) else {
         return;
     };
-    if flight.record.wanted == group.record.wanted {
+    // In doubt even the same wish is written anew: the store refuses it if it has taken the last one, and else takes no other
+    // write with that sequence.
+    if flight.record.wanted == group.record.wanted && !group.in_doubt {
         // Nothing to store: what was asked for is so already.
         finish(lab, &flight, ctx);
         return;
@@ -384,80 +432,5 @@ fn finish(lab: &mut Lab, flight: &InFlight, ctx: &mut Ctx<'_>) {
         {
             removal::finish(lab, *removal);
         }
-    }
-}
-
-/// The store has it.
-pub(crate) fn committed(lab: &mut Lab, id: &GroupId, sequence: u64, ctx: &mut Ctx<'_>) {
-    let Some(group) = lab.groups.get_mut(id) else {
-        return;
-    };
-    match group.in_flight.take() {
-        Some(flight) if flight.record.sequence == sequence => {
-            group.record = flight.record.clone();
-            finish(lab, &flight, ctx);
-        }
-        other => group.in_flight = other,
-    }
-}
-
-/// Somebody else moved the sequence: the same changes are applied to what is stored now.
-pub(crate) fn lost(lab: &mut Lab, id: &GroupId, record: GroupRecord, _ctx: &mut Ctx<'_>) {
-    let Some(group) = lab.groups.get_mut(id) else {
-        return;
-    };
-    let Some(flight) = group.in_flight.take() else {
-        group.record = record;
-        return;
-    };
-    group.remembered = None;
-    group.record = record;
-    for change in flight.changes.into_iter().rev() {
-        group.queue.push_front(change);
-    }
-    // Callers that had joined a repetition are not in any change: they wait behind the first increase.
-    let known: Vec<Ticket> = group
-        .queue
-        .iter()
-        .filter_map(|c| c.caller.map(|caller| caller.ticket))
-        .collect();
-    let joined: Vec<_> = flight
-        .callers
-        .into_iter()
-        .filter(|caller| !known.contains(&caller.ticket))
-        .collect();
-    let growth = group.queue.iter().rev().find_map(|c| match c.what {
-        What::Increase(growth) => Some(growth),
-        What::Add { .. } | What::Remove { .. } => None,
-    });
-    for caller in joined {
-        if let Some(growth) = growth {
-            group.queue.push_back(Change {
-                what: What::Increase(growth),
-                caller: Some(caller),
-            });
-        }
-    }
-}
-
-/// The store did not take it, or nobody knows: every caller is told, nothing is repeated for them.
-pub(crate) fn failed(lab: &mut Lab, id: &GroupId, fault: StoreFault, ctx: &mut Ctx<'_>) {
-    let Some(group) = lab.groups.get_mut(id) else {
-        return;
-    };
-    group.remembered = None;
-    group.retry_ms = Some(ctx.now.boot_ms.saturating_add(ctx.policy.store_retry_ms));
-    let Some(flight) = group.in_flight.take() else {
-        return;
-    };
-    let message = match fault {
-        StoreFault::Unavailable => "the wish could not be stored: the store is not reachable",
-        StoreFault::Refused => "the wish could not be stored: the store refused it",
-    };
-    for caller in &flight.callers {
-        ctx.reject(caller.ticket, RejectedKind::Unavailable, message);
-    }
-    for change in &flight.changes {
-        undo(lab, change);
     }
 }

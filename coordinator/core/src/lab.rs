@@ -54,7 +54,7 @@ pub struct Lab {
     pub(crate) now_ms: u64,
     pub(crate) asked: VecDeque<Asked>,
     /// People who wait until their wish for a machine is stored.
-    pub(crate) recording: Vec<(Ticket, AwaitedRecord)>,
+    pub(crate) recording: Vec<(Caller, AwaitedRecord)>,
     mint: Mint,
     pending: Vec<Action>,
     next: Option<u64>,

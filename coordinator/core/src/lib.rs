@@ -43,6 +43,7 @@ mod spec;
 mod stopping;
 mod telling;
 mod template;
+mod trace;
 mod upkeep;
 mod view;
 mod waking;
@@ -60,15 +61,17 @@ pub use crate::facts::{
 };
 pub use crate::ids::{AgentId, CommandId, GroupId, MachineId, Now, Ticket, Token};
 pub use crate::lab::Lab;
+pub use crate::node::GROUP_LABEL;
 pub use crate::policy::{AutoscalerVersion, NoVersion, Policy, ProviderScheme};
 pub use crate::record::{
     BOOTS_KEPT, GroupRecord, Increase, Learned, MachineRecord, NodeBackup, OffOrder, Operation,
     OperationKind, Outage, Override, OverridePower, PowerRecord, PowerState, Quarantine, Witness,
 };
 pub use crate::spec::{
-    Declared, ForceOff, GroupSpec, Joins, MachineSpec, Mode, NodeObjectPolicy, PowerPolicy,
-    Redfish, ScaleDown, StopMethod, Timeouts, WakeMethod, WakeOnLan,
+    Declared, Energy, ForceOff, GroupSpec, Joins, MachineSpec, Mode, NodeObjectPolicy, PowerPolicy,
+    PriceWindow, Redfish, ScaleDown, StopMethod, Timeouts, WakeMethod, WakeOnLan,
 };
+pub use crate::template::amount;
 pub use crate::view::{
     AgentView, GroupView, Instance, InstanceState, MachineView, PhaseName, Template, View, Wish,
 };

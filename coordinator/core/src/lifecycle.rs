@@ -20,7 +20,7 @@ use crate::spec::{Mode, NodeObjectPolicy, PowerPolicy};
 use crate::stopping::{Outcome, Step, Surroundings};
 use crate::view::Wish;
 use crate::why::Why;
-use crate::{node, permission, power, sightings, stopping, upkeep, waking, wishes};
+use crate::{choice, node, permission, power, sightings, stopping, upkeep, waking, wishes};
 
 /// Commands that are remembered to tell a report's machine; older ones no longer matter.
 const COMMANDS_KEPT: usize = 8192;
@@ -37,14 +37,15 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
 }
 
 fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
-    let scheme = ctx.policy.provider_scheme;
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
     wishes::expire_override(machine, ctx);
     power::forget_outdated_readings(machine, &lab.agents);
-    let power = power::assess(machine, &lab.agents, &machine.provider_id(scheme), ctx);
+    let power = power::assess(machine, &lab.agents, lab.links, ctx);
     machine.presence = power.presence();
+    let heard_ms = machine.seen.kubelet_since_ms.unwrap_or(ctx.now.boot_ms);
+    machine.seen.kubelet_since_ms = power.kubelet.then_some(heard_ms);
     sightings::see(lab, id, &power, ctx);
     let Some(machine) = lab.machines.get(id) else {
         return;
@@ -52,6 +53,9 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     let group = lab.groups.get(&machine.spec.group);
     let listed = group.is_some_and(|g| g.wants(id));
     let wished = wishes::wish(machine, group, listed);
+    if listed && is_not_the_autoscalers(machine) {
+        take_out(lab, id);
+    }
     let free = may_act(lab, id);
     if free {
         void_order(lab, id, listed);
@@ -59,6 +63,19 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     }
     drive(lab, id, &power, free, ctx);
     upkeep::run(lab, id, &power, ctx);
+}
+
+/// It was declared Unmanaged, or joined the control plane, while it was wanted: its group cannot answer for it any more.
+fn is_not_the_autoscalers(machine: &Machine) -> bool {
+    let node = machine.seen.node.as_deref();
+    machine.spec.power == PowerPolicy::Unmanaged || node.is_some_and(node::is_control_plane)
+}
+
+/// Ends the wish for a machine. That is no order: its power stays as it is.
+fn take_out(lab: &mut Lab, id: &MachineId) {
+    let machines = vec![id.clone()];
+    let removal = None;
+    push(lab, id, What::Remove { machines, removal });
 }
 
 /// Power may be moved: the group is neither paused nor frozen, the declaration is sound.
@@ -118,19 +135,14 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
                     String::from("The order was taken back before it was sent"),
                     ctx,
                 );
+            } else if stopping.order_left {
+                sightings::lose_track(lab, id, ctx);
             }
         }
         (Wish::Running, Phase::Running) => leave_alone_if_unproven(lab, id, listed, ctx),
         (Wish::Running, Phase::Waking(_)) | (Wish::None, Phase::Off | Phase::Unknown(_)) => {}
         (Wish::Off, _) if listed && !lab.removals.iter().any(|r| r.machines.contains(id)) => {
-            push(
-                lab,
-                id,
-                What::Remove {
-                    machines: vec![id.clone()],
-                    removal: None,
-                },
-            );
+            take_out(lab, id);
         }
         (Wish::Off, Phase::Running) => stop(lab, id, wished, ctx),
         (Wish::Off, Phase::Unknown(_)) => {
@@ -151,15 +163,7 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
 /// It was switched off by hand or has failed: the wish for it ends before anything else is decided.
 fn drop_switched_off(lab: &mut Lab, id: &MachineId, listed: bool) {
     if listed {
-        let machines = vec![id.clone()];
-        push(
-            lab,
-            id,
-            What::Remove {
-                machines,
-                removal: None,
-            },
-        );
+        take_out(lab, id);
     } else if let Some(machine) = lab.machines.get_mut(id) {
         machine.record.outage = None;
         machine.touch();
@@ -191,7 +195,7 @@ fn wake(lab: &mut Lab, id: &MachineId, wished: &Wished, ctx: &mut Ctx<'_>) {
     let old_node = machine
         .seen
         .node
-        .as_ref()
+        .as_deref()
         .is_some_and(|n| !node::is_control_plane(n));
     if matches!(machine.phase, Phase::Off) && old_node && policy == Some(NodeObjectPolicy::Delete) {
         return;
@@ -288,7 +292,7 @@ fn wake_again_after_proof(lab: &mut Lab, id: &MachineId) {
     }
 }
 
-/// On, unlisted, and the autoscaler's to stop: from now on it counts.
+/// On, unlisted, and the autoscaler's to stop: from now on it counts, if its group has room for it.
 fn adopt(lab: &mut Lab, id: &MachineId) {
     let Some(machine) = lab.machines.get(id) else {
         return;
@@ -299,9 +303,15 @@ fn adopt(lab: &mut Lab, id: &MachineId) {
     let proven = machine.record.proven_at_ms.is_some() || !group.spec.require_proof;
     let counts = machine.has_joined()
         && proven
+        && !is_not_the_autoscalers(machine)
         && machine.spec.power == PowerPolicy::Auto
         && !machine.spec.wake.is_empty();
-    if counts && matches!(group.spec.mode, Mode::Autoscaler) {
+    let members = choice::members(lab, &group.spec.id, &group.record.wanted);
+    let room = group
+        .spec
+        .max_size
+        .is_none_or(|max| members < usize::try_from(max).unwrap_or(usize::MAX));
+    if counts && room && matches!(group.spec.mode, Mode::Autoscaler) {
         push(
             lab,
             id,
@@ -330,14 +340,7 @@ fn leave_alone_if_unproven(lab: &mut Lab, id: &MachineId, listed: bool, ctx: &mu
         let message =
             format!("Runs, but was not woken by us: left alone until `homelabctl prove {id}`");
         machine.event(Severity::Normal, "Unproven", message, ctx);
-        push(
-            lab,
-            id,
-            What::Remove {
-                machines: vec![id.clone()],
-                removal: None,
-            },
-        );
+        take_out(lab, id);
     }
 }
 
@@ -368,7 +371,7 @@ fn drive(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mut Ctx
             if let Some(machine) = lab.machines.get_mut(id)
                 && waking::takes_turn(machine, lab.last_wake_ms, ctx)
             {
-                let first_ms = waking::drive(machine, &mut lab.agents, ctx);
+                let first_ms = waking::drive(machine, &mut lab.agents, lab.links, ctx);
                 lab.last_wake_ms = lab.last_wake_ms.max(first_ms);
             }
         }

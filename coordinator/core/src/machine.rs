@@ -44,6 +44,8 @@ pub(crate) struct Machine {
     pub(crate) presence: Presence,
     /// What people should mend, and have been told.
     pub(crate) concerns: Concerns,
+    /// What it brought less of than was promised, in this boot; in words.
+    pub(crate) fell_short: Option<String>,
 }
 
 /// Where a machine is in its life, with what that phase needs to remember.
@@ -51,7 +53,8 @@ pub(crate) struct Machine {
 pub(crate) enum Phase {
     Unknown(Unknown),
     Off,
-    Waking(Waking),
+    /// Boxed: it is the largest by far, and few machines are being woken at once.
+    Waking(Box<Waking>),
     WakeFailed(WakeFailed),
     Running,
     Stopping(Stopping),
@@ -101,6 +104,7 @@ impl Machine {
             seq: 0,
             presence: Presence::Silent,
             concerns: Concerns::new(),
+            fell_short: None,
         }
     }
 
@@ -246,17 +250,43 @@ impl Machine {
         let token = Token { epoch, seq };
         self.seq = seq;
         self.record.token = token;
-        self.record.operation = Some(Operation {
+        self.record.operation = Some(Box::new(Operation {
             id: ctx.mint.ulid(ctx.now.wall_ms),
             kind,
             token,
             boot_id: self.record.boot_id.clone(),
             started_at_ms: ctx.now.wall_ms,
             by,
+            ordered_at_ms: None,
             going_down: false,
-        });
+        }));
         self.touch();
         self.pending_version()
+    }
+
+    /// A command of the operation under way is about to leave, once the version that this returns is stored.
+    pub(crate) fn order_may_leave(&mut self, ctx: &Ctx<'_>) -> u64 {
+        if !self.is_ordered()
+            && let Some(operation) = self.record.operation.as_mut()
+        {
+            operation.ordered_at_ms = Some(ctx.now.wall_ms);
+            self.touch();
+        }
+        self.pending_version()
+    }
+
+    /// No command of the operation under way has left after all, or none that can have had an effect.
+    pub(crate) fn order_stayed(&mut self) {
+        let operation = self.record.operation.as_mut();
+        if operation.is_some_and(|op| op.ordered_at_ms.take().is_some()) {
+            self.touch();
+        }
+    }
+
+    /// A command of the operation under way may have left.
+    pub(crate) fn is_ordered(&self) -> bool {
+        let operation = self.record.operation.as_ref();
+        operation.is_some_and(|op| op.ordered_at_ms.is_some())
     }
 
     /// Raises the tokens of commands outside of operations above what an executor has reported.

@@ -17,7 +17,7 @@ pub(crate) const POWER_OFF_TAINT: &str = "homelab-autoscaler.dev/power-off";
 /// Stands on a fenced Node that a person had cordoned before: the cordon stays when the fence goes.
 const CORDONED_BY_PERSON: &str = "homelab-autoscaler.dev/cordoned-by-person";
 /// Names the group; part of every template, so that selectors work before a machine has joined.
-pub(crate) const GROUP_LABEL: &str = "homelab-autoscaler.dev/group";
+pub const GROUP_LABEL: &str = "homelab-autoscaler.dev/group";
 /// A kubelet may register with it; the cluster-autoscaler then counts the Node as not started yet.
 const STARTUP_TAINT: &str = "startup-taint.cluster-autoscaler.kubernetes.io/homelab-autoscaler";
 const AUTOSCALER_TAINTS: [&str; 2] = [

@@ -17,6 +17,7 @@ use crate::machine::{Machine, Phase, Unknown};
 use crate::record::{MachineRecord, OperationKind, PowerState};
 use crate::seen::BmcReading;
 use crate::spec::{GroupSpec, MachineSpec};
+use crate::waking::WakeFailed;
 use crate::why::Why;
 use crate::{lifecycle, node, permission, removal, stopping, waking};
 
@@ -114,7 +115,7 @@ fn record_failed(lab: &mut Lab, id: &MachineId, fault: StoreFault, ctx: &Ctx<'_>
         return;
     };
     match fault {
-        StoreFault::Unavailable => {
+        StoreFault::Unavailable | StoreFault::TooLate => {
             machine.record_failed(ctx.now.boot_ms.saturating_add(ctx.policy.store_retry_ms));
         }
         StoreFault::Refused => machine.record_refused(),
@@ -196,7 +197,7 @@ fn machine_removed(lab: &mut Lab, id: &MachineId) {
     if let Some(machine) = lab.machines.remove(id) {
         lab.names.forget(&machine.spec);
         if let Some(node) = machine.seen.node {
-            lab.orphan_nodes.insert(node.name.clone(), node);
+            lab.orphan_nodes.insert(node.name.clone(), *node);
         }
         lab.orphan_machines.insert(id.clone(), machine.record);
     }
@@ -216,25 +217,41 @@ fn replay(machine: &mut Machine, record: MachineRecord, ctx: &mut Ctx<'_>) {
         Some(OperationKind::Wake) => waking::resume(machine, ctx),
         Some(OperationKind::Stop) => stopping::resume(machine, ctx),
         None => {
-            let (phase, why, message) = match machine.record.power.state {
-                PowerState::Running => (
-                    Phase::Running,
-                    Why::Running,
-                    "Was running when this coordinator started",
-                ),
-                PowerState::Off => (
-                    Phase::Off,
-                    Why::Off,
-                    "Was off when this coordinator started",
-                ),
-                PowerState::Unknown => (
-                    Phase::Unknown(Unknown::Unseen),
-                    Why::NotSeenYet,
-                    "Nobody has seen it since it was declared",
-                ),
-            };
+            let (phase, why, message) = was_in(&machine.record, ctx);
             machine.phase = phase;
-            machine.explain(why, message.into());
+            machine.explain(why, message);
+        }
+    }
+}
+
+/// The phase that a record without an operation stands for.
+fn was_in(record: &MachineRecord, ctx: &Ctx<'_>) -> (Phase, Why, String) {
+    let failed = record
+        .quarantine
+        .as_deref()
+        .filter(|kept| kept.until_ms > ctx.now.wall_ms)
+        .and_then(WakeFailed::recorded);
+    match (record.power.state, failed) {
+        (PowerState::Running, _) => {
+            let message = "Was running when this coordinator started";
+            (Phase::Running, Why::Running, message.into())
+        }
+        (PowerState::Off | PowerState::Unknown, Some(failed)) => {
+            let message = failed.message.clone();
+            (Phase::WakeFailed(failed), Why::BootTimeout, message)
+        }
+        (PowerState::Off, None) => {
+            let message = "Was off when this coordinator started";
+            (Phase::Off, Why::Off, message.into())
+        }
+        (PowerState::Unknown, None) => {
+            let message = if record.boot_id.is_some() {
+                "Not seen since this coordinator started"
+            } else {
+                "Nobody has seen it since it was declared"
+            };
+            let phase = Phase::Unknown(Unknown::Unseen);
+            (phase, Why::NotSeenYet, message.into())
         }
     }
 }
@@ -297,7 +314,7 @@ fn node_seen(lab: &mut Lab, seen: NodeSeen, ctx: &Ctx<'_>) {
     let replaced = machine
         .seen
         .node
-        .as_ref()
+        .as_deref()
         .is_some_and(|old| old.uid != seen.uid);
     if replaced {
         machine.seen.node_busy_until_ms = None;
@@ -305,7 +322,7 @@ fn node_seen(lab: &mut Lab, seen: NodeSeen, ctx: &Ctx<'_>) {
     if node::is_fenced(&seen) {
         machine.seen.fenced_ms.get_or_insert(ctx.now.boot_ms);
     }
-    machine.seen.node = Some(seen);
+    machine.seen.node = Some(Box::new(seen));
 }
 
 fn node_gone(lab: &mut Lab, name: &str) {

@@ -49,7 +49,7 @@ pub(crate) fn is_registered(machine: &Machine) -> bool {
             machine.record.power.state == PowerState::Running || machine.seen.node.is_some()
         }
         Phase::Waking(_) | Phase::WakeFailed(_) => {
-            machine.seen.node.as_ref().is_some_and(|n| n.ready)
+            machine.seen.node.as_deref().is_some_and(|n| n.ready)
         }
         Phase::Off | Phase::Stopping(_) => false,
     }
@@ -57,7 +57,7 @@ pub(crate) fn is_registered(machine: &Machine) -> bool {
 
 /// What protects a machine from being stopped, if anything does.
 pub(crate) fn protected(lab: &Lab, machine: &Machine) -> Option<Protection> {
-    let node = machine.seen.node.as_ref();
+    let node = machine.seen.node.as_deref();
     if node.is_some_and(node::is_control_plane) {
         return Some(Protection::ControlPlane);
     }
@@ -76,7 +76,7 @@ fn last_relay(lab: &Lab, machine: &Machine) -> bool {
     let Some(info) = lab
         .agents
         .get(&machine.spec.agent)
-        .and_then(|a| a.info.as_ref())
+        .and_then(|a| a.info.as_deref())
     else {
         return false;
     };

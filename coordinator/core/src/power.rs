@@ -31,6 +31,8 @@ pub(crate) struct Power {
     pub(crate) boot_id: Option<String>,
     /// When the host of the heartbeat was booted, boot clock of this process, milliseconds.
     pub(crate) booted_ms: Option<u64>,
+    /// Its kubelet, which tells no time of boot, was heard before its agent, and the agent still has time to speak.
+    pub(crate) agent_may_tell: bool,
 }
 
 impl Power {
@@ -44,12 +46,7 @@ impl Power {
 }
 
 /// Weighs what was seen of a machine.
-pub(crate) fn assess(
-    machine: &Machine,
-    agents: &Agents,
-    scheme_id: &str,
-    ctx: &mut Ctx<'_>,
-) -> Power {
+pub(crate) fn assess(machine: &Machine, agents: &Agents, links: Links, ctx: &mut Ctx<'_>) -> Power {
     let agent = &machine.spec.agent;
     let off_ms = machine.seen.off_ms.unwrap_or(0);
     let agent_live =
@@ -69,11 +66,12 @@ pub(crate) fn assess(
     } else {
         None
     };
-    let node = machine.seen.node.as_ref();
+    let node = machine.seen.node.as_deref();
     let joined = match machine.spec.joins {
         Joins::Agent => agent_live,
         Joins::Kubelet => {
-            let usable = |n: &NodeSeen| n.ready && n.provider_id == scheme_id && !node::repels(n);
+            let id = machine.provider_id(ctx.policy.provider_scheme);
+            let usable = |n: &NodeSeen| n.ready && n.provider_id == id && !node::repels(n);
             kubelet_live && node.is_some_and(usable)
         }
     };
@@ -87,7 +85,16 @@ pub(crate) fn assess(
         off_read: off_read(machine, ctx),
         boot_id: beat.map(|(_, b)| b.boot_id.clone()).or(node_boot),
         booted_ms: beat.map(|(at, b)| at.saturating_sub(b.up_ms)),
+        agent_may_tell: kubelet_live && !agent_live && agent_has_time(machine, links, ctx),
     }
+}
+
+/// Agent and kubelet of a host start in any order; and a process that has just begun to listen hears a kubelet first.
+fn agent_has_time(machine: &Machine, links: Links, ctx: &mut Ctx<'_>) -> bool {
+    let kubelet_ms = machine.seen.kubelet_since_ms.unwrap_or(ctx.now.boot_ms);
+    let listening_ms = links.listening_since(Joins::Agent);
+    !listening_ms
+        .is_some_and(|since| ctx.due(since.max(kubelet_ms).saturating_add(ctx.policy.grace_ms)))
 }
 
 /// When its agent or its kubelet was heard last; 0 if never.

@@ -14,8 +14,9 @@ use crate::groups::Group;
 use crate::ids::{GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, Phase};
+use crate::policy::ProviderScheme;
 use crate::record::PowerState;
-use crate::spec::{Joins, Mode, NodeObjectPolicy};
+use crate::spec::{Joins, Mode, NodeObjectPolicy, WakeMethod};
 use crate::stopping::Step;
 use crate::template;
 use crate::view::{AgentView, GroupView, Instance, InstanceState, MachineView, View, Wish};
@@ -54,17 +55,14 @@ pub(crate) fn view(lab: &Lab, ctx: &mut Ctx<'_>) -> View {
         view.machines.insert(id.clone(), shown);
     }
     for (id, agent) in lab.agents.iter() {
-        let info = agent.info.as_ref();
-        view.agents.insert(
-            id.clone(),
-            AgentView {
-                key: agent.key.clone(),
-                live: lab.agents.live(id, ctx),
-                segments: info.map_or_else(Vec::new, |i| i.segments.clone()),
-                macs: info.map_or_else(Vec::new, |i| i.macs.clone()),
-                boot_id: agent.beat.as_ref().map(|b| b.boot_id.clone()),
-            },
-        );
+        let shown = AgentView {
+            key: agent.key.clone(),
+            live: lab.agents.live(id, ctx),
+            info: agent.info.clone(),
+            boot_id: agent.beat.as_ref().map(|b| b.boot_id.clone()),
+        };
+        let shown = shared(lab.view.agents.get(id), shown);
+        view.agents.insert(id.clone(), shown);
     }
     view
 }
@@ -144,6 +142,7 @@ fn group_view(lab: &Lab, group: &Group, machines: &[&Machine], ctx: &Ctx<'_>) ->
         sequence: group.record.sequence,
         template: template::of(spec, machines, &lab.agents),
         scale_down: spec.scale_down.clone(),
+        energy: spec.energy.clone(),
         node_object_policy: spec.node_object_policy,
         debug: format!(
             "{}: {ready} of {target} wanted machines run, {max_size} usable",
@@ -164,15 +163,15 @@ fn instance(lab: &Lab, machine: &Machine, wanted: bool) -> Option<Instance> {
         match &machine.phase {
             Phase::Off | Phase::Waking(_) => InstanceState::Creating,
             Phase::WakeFailed(failed) => InstanceState::Failed {
-                code: failed.code.to_string(),
+                code: failed.failure.code().to_string(),
                 message: failed.message.clone(),
-                out_of_resources: failed.out_of_resources,
+                out_of_resources: failed.failure.out_of_resources(),
             },
             Phase::Unknown(_) if machine.record.boot_id.is_none() => InstanceState::Creating,
             Phase::Running
                 if !machine.has_joined()
                     && machine.spec.joins == Joins::Kubelet
-                    && machine.seen.node.is_none() =>
+                    && !has_promised_node(machine, lab.policy.provider_scheme) =>
             {
                 InstanceState::Creating
             }
@@ -186,7 +185,7 @@ fn instance(lab: &Lab, machine: &Machine, wanted: bool) -> Option<Instance> {
             }
             // Off, but its Node is still there: it maps to the group until it is gone.
             Phase::Off
-                if machine.seen.node.as_ref().is_some_and(|n| !n.suspended)
+                if machine.seen.node.as_deref().is_some_and(|n| !n.suspended)
                     && machine.record.node_backup.is_some() =>
             {
                 InstanceState::Deleting
@@ -203,6 +202,13 @@ fn instance(lab: &Lab, machine: &Machine, wanted: bool) -> Option<Instance> {
         provider_id: machine.provider_id(lab.policy.provider_scheme),
         state,
     })
+}
+
+/// Its Node is there under the provider id that it is listed with: under another one, or none yet, it is no Node of ours to the
+/// cluster-autoscaler.
+fn has_promised_node(machine: &Machine, scheme: ProviderScheme) -> bool {
+    let node = machine.seen.node.as_deref();
+    node.is_some_and(|node| node.provider_id == machine.provider_id(scheme))
 }
 
 fn machine_view(
@@ -258,8 +264,9 @@ fn machine_view(
         wake_armed: lab
             .agents
             .get(&machine.spec.agent)
-            .and_then(|a| a.info.as_ref())
-            .and_then(|i| i.wake_armed),
+            .filter(|_| machine.spec.wake.contains(&WakeMethod::WakeOnLan))
+            .and_then(|a| a.info.as_deref())
+            .and_then(|i| i.wake_armed.clone()),
         ready: machine.spec.fault.is_none() && !machine.is_refused() && does_what_is_wanted,
         fault: machine.spec.fault.clone(),
         concerns: machine.concerns.clone(),
@@ -272,7 +279,8 @@ fn deadline(machine: &Machine) -> Option<i64> {
     let (waited_ms, limit_ms) = match &machine.phase {
         Phase::Waking(waking) => {
             let sent_ms = waking.first_sent_ms.unwrap_or(waking.started_ms);
-            (sent_ms.saturating_sub(waking.started_ms), timeouts.boot_ms)
+            let waited_ms = sent_ms.saturating_sub(waking.started_ms);
+            (waited_ms.saturating_add(waking.blind_ms), timeouts.boot_ms)
         }
         Phase::Stopping(stopping) => match stopping.step {
             Step::Appearing { .. } => (0, timeouts.boot_ms),

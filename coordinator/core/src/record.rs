@@ -3,6 +3,7 @@
 //! Holds: an operation is stored before its first command is sent; `wanted` changes only by a commit.
 //! Not here: what was seen a moment ago (`seen`), which is observed again after a restart.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -30,13 +31,13 @@ pub struct Increase {
     pub at_ms: i64,
 }
 
-/// What is stored of a machine.
+/// What is stored of a machine. What most machines lack most of the time is boxed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MachineRecord {
     /// Highest token granted for it.
     pub token: Token,
     /// The operation under way.
-    pub operation: Option<Operation>,
+    pub operation: Option<Box<Operation>>,
     /// A standing order to be off.
     pub order: Option<OffOrder>,
     /// Last power state that was established.
@@ -52,15 +53,15 @@ pub struct MachineRecord {
     /// Set while it is off or silent without our order, if that changes what happens to it.
     pub outage: Option<Outage>,
     /// Set while it is left out because it did not start.
-    pub quarantine: Option<Quarantine>,
+    pub quarantine: Option<Box<Quarantine>>,
     /// The provider id promised to the cluster-autoscaler.
     pub provider_id: Option<String>,
     /// A person's temporary wish.
     pub override_: Option<Override>,
     /// What its core Node brought when it last joined.
-    pub learned: Option<Learned>,
+    pub learned: Option<Box<Learned>>,
     /// What must come back on its core Node when it returns.
-    pub node_backup: Option<NodeBackup>,
+    pub node_backup: Option<Box<NodeBackup>>,
     /// Id of the last request by a person that was carried out.
     pub last_ask: Option<String>,
 }
@@ -83,6 +84,9 @@ pub struct Operation {
     pub started_at_ms: i64,
     /// Who asked: `cluster-autoscaler IncreaseSize(3)`, `user ann`, `minSize`…
     pub by: String,
+    /// Since when a command of it may have left, wall clock, milliseconds. Stored before the first one does; what never left
+    /// can be called back, also after a restart, and proves nothing.
+    pub ordered_at_ms: Option<i64>,
     /// A stop only: the machine itself has said, signed, that it is going down.
     pub going_down: bool,
 }

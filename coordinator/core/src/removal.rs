@@ -80,7 +80,7 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
         if let Some(node) = machine
             .seen
             .node
-            .as_ref()
+            .as_deref()
             .filter(|_| machine.spec.joins == Joins::Kubelet)
             && !node::is_fenced(node)
         {
@@ -189,21 +189,21 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
 }
 
 fn give_up(lab: &mut Lab, number: u64, refused: Option<String>, ctx: &mut Ctx<'_>) {
-    let caller = lab
-        .removals
-        .iter()
-        .find(|r| r.number == number)
-        .and_then(|r| r.caller);
+    let Some(removal) = lab.removals.iter().find(|r| r.number == number) else {
+        return;
+    };
+    let (caller, group) = (removal.caller, removal.group.clone());
     undo(lab, number);
-    if let Some(Caller { ticket, .. }) = caller {
-        match refused {
-            Some(message) => ctx.reject(ticket, RejectedKind::Unavailable, message),
-            None => ctx.reject(
-                ticket,
-                RejectedKind::DeadlineExceeded,
-                "the caller's deadline passed before anything was stored",
-            ),
+    let Some(caller) = caller else {
+        let again_ms = ctx.now.boot_ms.saturating_add(ctx.policy.store_retry_ms);
+        if let Some(group) = lab.groups.get_mut(&group) {
+            group.give_back_ms = Some(again_ms);
         }
+        return;
+    };
+    match refused {
+        Some(message) => ctx.reject(caller.ticket, RejectedKind::Unavailable, message),
+        None => caller.reject_late(ctx),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::actions::{Answer, RejectedKind};
 use crate::choice;
 use crate::facts::{Ask, NodeRef, Request};
 use crate::groups::{Caller, Change, Group, Growth, What};
-use crate::ids::{GroupId, MachineId, Ticket};
+use crate::ids::{GroupId, MachineId};
 use crate::lab::{Asked, Ctx, Lab};
 use crate::machine::{Machine, Phase, Presence, Unknown};
 use crate::permission;
@@ -47,7 +47,7 @@ pub(crate) fn take(lab: &mut Lab, ctx: &mut Ctx<'_>) {
                 id,
                 ask,
                 by,
-            } => person(lab, &machine, PersonsAsk { id, ask, by }, ticket, ctx),
+            } => person(lab, &machine, PersonsAsk { id, ask, by }, caller, ctx),
         };
         if let Err((kind, message)) = refusal {
             ctx.reject(ticket, kind, message);
@@ -88,6 +88,12 @@ fn increase(lab: &mut Lab, id: &GroupId, growth: Growth, caller: Caller) -> Resu
     Ok(())
 }
 
+/// What is wanted is not certain, so neither is what to give back. An increase may wait for the store's answer instead.
+fn in_doubt(id: &GroupId) -> Refusal {
+    let message = format!("it is not known yet whether the last change of group {id} was stored");
+    (RejectedKind::Unavailable, message)
+}
+
 fn decrease(
     lab: &mut Lab,
     id: &GroupId,
@@ -95,7 +101,9 @@ fn decrease(
     caller: Caller,
     ctx: &mut Ctx<'_>,
 ) -> Result<(), Refusal> {
-    autoscaled(lab, id)?;
+    if autoscaled(lab, id)?.in_doubt() {
+        return Err(in_doubt(id));
+    }
     if delta >= 0 {
         return Err((
             RejectedKind::InvalidArgument,
@@ -125,7 +133,9 @@ fn delete(
     caller: Caller,
     ctx: &mut Ctx<'_>,
 ) -> Result<(), Refusal> {
-    autoscaled(lab, id)?;
+    if autoscaled(lab, id)?.in_doubt() {
+        return Err(in_doubt(id));
+    }
     let mut machines: Vec<MachineId> = Vec::new();
     for node in nodes {
         let machine = resolve(lab, id, node)?;
@@ -201,7 +211,7 @@ fn person(
     lab: &mut Lab,
     id: &MachineId,
     asked: PersonsAsk,
-    ticket: Ticket,
+    caller: Caller,
     ctx: &mut Ctx<'_>,
 ) -> Result<(), Refusal> {
     let PersonsAsk {
@@ -217,7 +227,7 @@ fn person(
     };
     if machine.record.last_ask.as_ref() == Some(&ask_id) {
         // Taken already, but perhaps not stored yet: `answer_recorded` tells once it is.
-        lab.recording.push((ticket, machine.awaited_record()));
+        lab.recording.push((caller, machine.awaited_record()));
         return Ok(());
     }
     check_ask(lab, machine, ask)?;
@@ -258,7 +268,7 @@ fn person(
     }
     machine.record.last_ask = Some(ask_id);
     machine.touch();
-    lab.recording.push((ticket, machine.awaited_record()));
+    lab.recording.push((caller, machine.awaited_record()));
     Ok(())
 }
 
@@ -280,15 +290,22 @@ fn confirm_off(machine: &mut Machine, by: &str, ctx: &Ctx<'_>) {
     );
 }
 
-/// Answers people whose wishes are durable now.
+/// Answers people whose wishes are durable now, and those who cannot wait any longer: theirs may still be stored later.
 pub(crate) fn answer_recorded(lab: &mut Lab, ctx: &mut Ctx<'_>) {
     let mut waiting = core::mem::take(&mut lab.recording);
-    waiting.retain(|(ticket, awaited)| {
+    waiting.retain(|(caller, awaited)| {
         let stored = awaited.is_stored(lab);
+        let late = ctx.due(caller.deadline_ms);
         if stored {
-            ctx.answer(*ticket, Answer::Done);
+            ctx.answer(caller.ticket, Answer::Done);
+        } else if late {
+            ctx.reject(
+                caller.ticket,
+                RejectedKind::DeadlineExceeded,
+                "the wish was taken and could not be stored in time; it is stored as soon as that is possible",
+            );
         }
-        !stored
+        !stored && !late
     });
     lab.recording = waiting;
 }

@@ -75,6 +75,6 @@ fn node_is_routine(lab: &Lab, seen: &NodeSeen) -> bool {
     lab.machines_of_node(&seen.name)
         .next()
         .is_some_and(|machine| {
-            matches!(machine.phase, Phase::Running) && machine.seen.node.as_ref() == Some(seen)
+            matches!(machine.phase, Phase::Running) && machine.seen.node.as_deref() == Some(seen)
         })
 }

@@ -3,6 +3,7 @@
 //! Holds: it is gone after a restart, and observed again; nothing is decided on it that the record must keep.
 //! Not here: what counts as on or off (`power`), and what its agent said (`agents`).
 
+use alloc::boxed::Box;
 use alloc::string::String;
 
 use crate::actions::Cordon;
@@ -11,8 +12,11 @@ use crate::facts::{NodeSeen, PowerRead};
 /// Times are on the boot clock, milliseconds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    pub(crate) node: Option<NodeSeen>,
+    /// Boxed: it is large, and machines that join by their agent alone have none.
+    pub(crate) node: Option<Box<NodeSeen>>,
     pub(crate) lease_ms: Option<u64>,
+    /// Since when its kubelet is heard without a break.
+    pub(crate) kubelet_since_ms: Option<u64>,
     pub(crate) bmc: Option<BmcReading>,
     pub(crate) bmc_asked_ms: Option<u64>,
     /// When off was confirmed: only what was heard later shows that it is on again.

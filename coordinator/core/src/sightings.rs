@@ -3,13 +3,14 @@
 //! In: a machine and what the evidence says of it. Out: phases, records, events.
 //! Holds: silence is not off; a machine counts as proven only if its boot is younger than our first wake.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
 use crate::actions::{Action, Event, Severity, Subject};
 use crate::ids::{GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
-use crate::machine::{Machine, Phase, Unknown};
+use crate::machine::{Machine, Phase, Presence, Unknown};
 use crate::node;
 use crate::power::{self, Power};
 use crate::record::{BOOTS_KEPT, Outage, PowerRecord, PowerState, Witness};
@@ -21,7 +22,6 @@ use crate::why::Why;
 /// What was seen moves the phase, whatever is wished.
 pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
     let arrived = power.joined && upkeep::node_is_right(lab, id);
-    let links = lab.links;
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
@@ -35,8 +35,10 @@ pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
             }
         }
         Phase::Waking(waking) => {
-            let waking = waking.clone();
-            if arrived && !waking.may_still_be_proven(machine, power, links, ctx) {
+            // Running on its kubelet's word alone would leave it unproven.
+            let unproven = machine.record.proven_at_ms.is_none();
+            if arrived && !(unproven && power.agent_may_tell) {
+                let waking = waking.clone();
                 woken(lab, id, power, &waking, ctx);
             } else if power.on.is_some() && machine.why != Why::Booting {
                 machine.explain(
@@ -78,6 +80,7 @@ pub(crate) fn appeared(machine: &mut Machine, power: &Power, ctx: &mut Ctx<'_>) 
     machine.record.boot_id.clone_from(&power.boot_id);
     machine.record.quarantine = None;
     machine.record.outage = None;
+    machine.fell_short = None;
     set_power(machine, PowerState::Running, power.on, ctx);
     machine.touch();
     let message = format!(
@@ -94,7 +97,10 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
         return;
     };
     let trace = waking.trace();
-    let proven = waking.effect_possible() && trace.explains(machine, power) == Some(true);
+    let explained = trace.explains(machine, power);
+    let proven = waking.has_left() && explained == Some(true);
+    let was_proven = machine.record.proven_at_ms.is_some();
+    let ours = proven || (waking.has_left() && was_proven && explained.is_none());
     if proven {
         machine.record.proven_at_ms = Some(ctx.now.wall_ms);
     }
@@ -102,11 +108,11 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
     machine.record.quarantine = None;
     machine.record.outage = None;
     machine.record.provider_id = Some(machine.provider_id(ctx.policy.provider_scheme));
+    machine.fell_short = None;
     set_power(machine, PowerState::Running, power.on, ctx);
-    upkeep::settle(machine, ctx);
     machine.end();
     let took_s = ctx.now.boot_ms.saturating_sub(trace.first_ms) / 1000;
-    if proven {
+    if ours {
         let boots = &mut machine.record.boots_s;
         boots.push(u32::try_from(took_s).unwrap_or(u32::MAX));
         boots.drain(..boots.len().saturating_sub(BOOTS_KEPT));
@@ -115,6 +121,7 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
     machine.event(Severity::Normal, "Woken", message.clone(), ctx);
     machine.enter(Phase::Running, Why::Running, message, ctx);
     machine.touch();
+    upkeep::settle(lab, id, ctx);
 }
 
 /// Confirmed off without our order: switched off by hand, crashed, or a power cut.
@@ -148,10 +155,13 @@ pub(crate) fn become_off(machine: &mut Machine, witness: Witness, ctx: &mut Ctx<
     if let Some(seen) = machine
         .seen
         .node
-        .as_ref()
+        .as_deref()
         .filter(|_| machine.record.node_backup.is_none())
     {
-        machine.record.node_backup = Some(node::backup(seen, machine.seen.cordoned_by_person));
+        machine.record.node_backup = Some(Box::new(node::backup(
+            seen,
+            machine.seen.cordoned_by_person,
+        )));
     }
     set_power(machine, PowerState::Off, Some(witness), ctx);
     machine.record.outage = None;
@@ -204,6 +214,33 @@ fn fell_silent(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     );
     let group = machine.spec.group.clone();
     suspect_power_cut(lab, &group, since_ms, ctx);
+}
+
+/// An order to stop that nobody wants any more may have left, and nothing is heard since: whether it was heeded is unknown.
+pub(crate) fn lose_track(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
+    let links = lab.links;
+    let Some(machine) = lab.machines.get_mut(id) else {
+        return;
+    };
+    let operation = machine.record.operation.as_ref();
+    let said_so_itself = operation.is_some_and(|op| op.going_down);
+    let Some(listening_ms) = links.listening_since(machine.spec.joins) else {
+        return;
+    };
+    let since_ms = power::silent_since(machine, &lab.agents, listening_ms);
+    if said_so_itself
+        || machine.presence != Presence::Silent
+        || !power::silent_for_hold(machine, &lab.agents, links, since_ms, ctx)
+    {
+        return;
+    }
+    machine.end();
+    set_power(machine, PowerState::Unknown, None, ctx);
+    let message =
+        "Silent since it was told to stop, which nobody wants any more: whether it runs is unknown";
+    machine.event(Severity::Warning, "Silent", message.into(), ctx);
+    let phase = Phase::Unknown(Unknown::Silent { since_ms });
+    machine.enter(phase, Why::Silent, message.into(), ctx);
 }
 
 /// Machines that fell silent together, as many as still run or more: they may be starting by themselves already.

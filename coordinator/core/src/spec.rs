@@ -5,6 +5,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -29,10 +30,14 @@ pub struct GroupSpec {
     pub declared: Declared,
     /// Overrides of the autoscaler's scale-down options; `None` where nothing is overridden.
     pub scale_down: Option<ScaleDown>,
+    /// What running one of its machines costs; `None` where nothing is declared, or nothing that makes sense.
+    pub energy: Option<Arc<Energy>>,
     /// Only a machine that we have woken ourselves may be stopped by the autoscaler.
     pub require_proof: bool,
     /// No power is moved while true.
     pub paused: bool,
+    /// What people should mend in the declaration although it stops nothing.
+    pub concerns: Concerns,
 }
 
 /// Who decides the size of a group.
@@ -80,6 +85,32 @@ pub struct ScaleDown {
     pub unready_ms: Option<u64>,
     /// How long a machine may take to join, milliseconds.
     pub max_provision_ms: Option<u64>,
+}
+
+/// What a machine's electricity costs. It changes no decision here; the autoscaler asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Energy {
+    /// What one machine draws while it works, watts.
+    pub watts: u32,
+    /// Price of a kilowatt-hour outside all windows, millionths of the currency.
+    pub per_kwh_micros: u64,
+    /// Name of the zone that the windows' times are read in.
+    pub time_zone: String,
+    /// Times with a price of their own; where several hold, the first counts.
+    pub windows: Vec<PriceWindow>,
+}
+
+/// A time of the day with a price of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceWindow {
+    /// Days on which it begins, from Monday.
+    pub days: [bool; 7],
+    /// When it begins, minutes since the day did.
+    pub from_minute: u16,
+    /// When it ends, minutes since the day began; below the beginning it is on the next day.
+    pub to_minute: u16,
+    /// Price of a kilowatt-hour in it, millionths of the currency.
+    pub per_kwh_micros: u64,
 }
 
 /// One machine.

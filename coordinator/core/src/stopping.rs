@@ -12,7 +12,7 @@ mod answers;
 mod orders;
 
 pub(crate) use answers::{list_again, pods_listed, reported};
-use orders::{executor, hold_back, order, order_bmc, resend};
+use orders::{executor, hold_back, no_way, order_bmc, order_once_stored, resend};
 
 use crate::actions::{Action, Severity, Verb};
 use crate::agents::Agents;
@@ -25,7 +25,7 @@ use crate::power::{self, Power};
 use crate::record::{OperationKind, PowerState, Witness};
 use crate::seen::BmcReading;
 use crate::spec::{ForceOff, Joins, StopMethod};
-use crate::waking::Trace;
+use crate::trace::Trace;
 use crate::why::Why;
 
 /// A stop under way.
@@ -130,7 +130,8 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
     let was_running = machine.record.power.state == PowerState::Running;
     let step = if operation.going_down {
         Step::GoingDown { from_ms: now_ms }
-    } else if was_running
+    } else if machine.is_ordered()
+        || was_running
         || machine.record.boot_id.is_some() && machine.record.power.state != PowerState::Off
     {
         Step::Fencing { asked_ms: None }
@@ -140,13 +141,16 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
         let first_ms = now_ms.saturating_sub(u64::try_from(age_ms).unwrap_or(0));
         Step::Appearing {
             until_ms: now_ms.saturating_add(machine.spec.timeouts.boot_ms),
-            trace: Trace::after_restart(first_ms, now_ms),
+            trace: Trace {
+                first_ms,
+                last_ms: now_ms,
+                node_absent: false,
+            },
         }
     };
     enter(machine, 0, step, &operation.by, ctx);
     if let Phase::Stopping(stopping) = &mut machine.phase {
-        // Whether it had been sent by then is not known; an order that waits for a boot had not.
-        stopping.order_left = !stopping.awaits_boot();
+        stopping.order_left = operation.ordered_at_ms.is_some();
     }
 }
 
@@ -349,7 +353,8 @@ fn fence(machine: &mut Machine, stopping: &mut Stopping, ctx: &mut Ctx<'_>) {
     let Some(seen) = machine
         .seen
         .node
-        .clone()
+        .as_deref()
+        .cloned()
         .filter(|_| machine.spec.joins == Joins::Kubelet)
     else {
         stopping.step = Step::Listing { asked_ms: None };
@@ -397,16 +402,19 @@ fn list_pods(
         .iter()
         .filter_map(|method| executor(machine, *method, agents, ctx))
         .collect();
+    if executors.is_empty() {
+        return no_way(machine, stopping, ctx);
+    }
     let ready = executors
         .iter()
         .any(|agent| agents.challenge(agent, ctx).is_some());
-    if !ready && !executors.is_empty() {
+    if !ready {
         return;
     }
     let node = machine
         .seen
         .node
-        .as_ref()
+        .as_deref()
         .filter(|_| machine.spec.joins == Joins::Kubelet);
     if let Some(node) = node {
         stopping.step = Step::Listing {
@@ -418,7 +426,7 @@ fn list_pods(
             node: node.name.clone(),
         });
     } else {
-        order(machine, stopping, agents, ctx);
+        order_once_stored(machine, stopping, agents, ctx);
     }
 }
 
@@ -455,14 +463,14 @@ fn escalate(
     let cut = machine.spec.force_off == ForceOff::AfterTimeout && !is_unfenced(machine);
     if cut && order_bmc(machine, stopping, agents, ctx, Verb::RedfishForceOff) {
         stopping.started_ms = ctx.now.boot_ms;
-    } else if is_unfenced(machine) || power.on.is_some() && !said_so_itself(machine) {
+    } else if power.on.is_some() && (is_unfenced(machine) || !said_so_itself(machine)) {
         ask_again(machine, stopping, ctx);
     }
 }
 
 /// Its Node is there, and nothing keeps pods off it.
 fn is_unfenced(machine: &Machine) -> bool {
-    let node = machine.seen.node.as_ref();
+    let node = machine.seen.node.as_deref();
     machine.spec.joins == Joins::Kubelet && node.is_some_and(|node| !node::is_fenced(node))
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn wake_sent(
         |op| format!("{} at {}", op.by, clock(op.started_at_ms)),
     );
     format!(
-        "{what}, from relay {}, train {train}; asked by {asked}",
+        "{what}, from relay {}, train {train}; asked by {asked}.",
         report.agent
     )
 }
@@ -97,7 +97,7 @@ pub(crate) fn unanswered(
     let left_ms = give_up_ms.saturating_sub(ctx.now.boot_ms);
     format!(
         "{} s after the first wake: no heartbeat, no kubelet from {}{bmc}; train {train} was the latest, they continue each \
-         {} s {through}, until {}",
+         {} s {through}, until {}.",
         ctx.policy.unanswered_ms / 1000,
         machine.id(),
         ctx.policy.wake_repeat_ms / 1000,
@@ -133,10 +133,10 @@ pub(crate) fn no_relay(machine: &Machine, agents: &Agents, ctx: &Ctx<'_>) -> Str
         })
         .collect();
     if known.is_empty() {
-        format!("Cannot wake {id}: no agent is a relay {place}")
+        format!("Cannot wake {id}: no agent is a relay {place}.")
     } else {
         format!(
-            "Cannot wake {id}: no awake relay {place} ({})",
+            "Cannot wake {id}: no awake relay {place} ({}).",
             known.join("; ")
         )
     }
@@ -150,7 +150,7 @@ pub(crate) fn bmc_ignored(machine: &Machine, after_ms: u64, ctx: &Ctx<'_>) -> St
         ""
     };
     format!(
-        "BMC {} accepted On but still reports Off after {} s; asking once more in {} s{next}",
+        "BMC {} accepted On but still reports Off after {} s; asking once more in {} s{next}.",
         machine.target(WakeMethod::Redfish),
         after_ms / 1000,
         ctx.policy.wake_repeat_ms / 1000,

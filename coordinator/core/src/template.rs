@@ -27,6 +27,8 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 /// What every kubelet brings, where nobody has learned or declared it. Pods: the kubelet's own default. Storage: less than
 /// the root disk of any machine that runs containers, so that the promise is kept.
 const DEFAULT_RESOURCES: [(&str, &str); 2] = [("pods", "110"), ("ephemeral-storage", "10Gi")];
+/// From boot to boot a kernel leaves a little more or less memory: such a part of what was promised may be missing.
+const SLACK_PART: u128 = 256;
 /// What a machine is taken for that has never run and whose agent nobody has heard.
 const DEFAULT_ARCH: &str = "amd64";
 
@@ -35,7 +37,7 @@ pub(crate) fn of(spec: &GroupSpec, machines: &[&Machine], agents: &Agents) -> Op
     let candidates: Vec<&Machine> = machines.iter().copied().filter(|m| may_wake(m)).collect();
     let learned: Vec<(&MachineId, &Learned)> = candidates
         .iter()
-        .filter_map(|m| Some((m.id(), m.record.learned.as_ref()?)))
+        .filter_map(|m| Some((m.id(), m.record.learned.as_deref()?)))
         .collect();
     let unlearned = learned.len() < candidates.len();
     let declared = &spec.declared;
@@ -147,11 +149,18 @@ fn taints(declared: &Declared, learned: &[(&MachineId, &Learned)]) -> Vec<Taint>
 /// Operating system and architecture, which selectors name often. Where machines disagree, none is promised.
 fn fill_platform(labels: &mut BTreeMap<String, String>, candidates: &[&Machine], agents: &Agents) {
     let told = |key: &str, machine: &Machine| {
-        let learned = machine.record.learned.as_ref();
+        let learned = machine.record.learned.as_deref();
         learned.and_then(|l| l.labels.get(key).cloned())
     };
     let arch = |machine: &&Machine| {
-        told(ARCH, machine).or_else(|| agents.get(&machine.spec.agent)?.info.as_ref()?.arch.clone())
+        told(ARCH, machine).or_else(|| {
+            agents
+                .get(&machine.spec.agent)?
+                .info
+                .as_deref()?
+                .arch
+                .clone()
+        })
     };
     let systems: BTreeSet<String> = candidates.iter().filter_map(|m| told(OS, m)).collect();
     let archs: BTreeSet<String> = candidates.iter().filter_map(arch).collect();
@@ -163,12 +172,40 @@ fn fill_platform(labels: &mut BTreeMap<String, String>, candidates: &[&Machine],
     }
 }
 
+/// In words: what a Node has less of than was promised. What it does not tell says nothing, and neither does none of a plugin's
+/// resource, which has a slash in its name: both may come later.
+pub(crate) fn shortfall(
+    promised: &BTreeMap<String, String>,
+    brought: &BTreeMap<String, String>,
+) -> Option<String> {
+    let short: Vec<String> = promised
+        .iter()
+        .filter_map(|(resource, wanted)| {
+            let has = brought.get(resource)?;
+            let (least, had) = (amount(wanted), amount(has));
+            let may_come = had == 0 && resource.contains('/');
+            let enough = had >= least - least / SLACK_PART;
+            (!enough && !may_come).then(|| format!("{resource} {has} instead of {wanted}"))
+        })
+        .collect();
+    (!short.is_empty()).then(|| short.join(", "))
+}
+
+/// In words: which machines came with less than was promised, and what they lack.
+pub(crate) fn drift(machines: &[&Machine]) -> Option<String> {
+    let short: Vec<String> = machines
+        .iter()
+        .filter_map(|m| Some(format!("{} has {}", m.id(), m.fell_short.as_ref()?)))
+        .collect();
+    (!short.is_empty()).then(|| list(&short))
+}
+
 /// In words: which machines differ much from each other, and in what. Much is half as much again, or having none of it.
 pub(crate) fn difference(machines: &[&Machine]) -> Option<String> {
     let learned: Vec<(&MachineId, &Learned)> = machines
         .iter()
         .filter(|m| may_wake(m))
-        .filter_map(|m| Some((m.id(), m.record.learned.as_ref()?)))
+        .filter_map(|m| Some((m.id(), m.record.learned.as_deref()?)))
         .collect();
     let ((_, first), others) = learned.split_first()?;
     if others.iter().all(|(_, l)| l.capacity == first.capacity) {
@@ -209,33 +246,74 @@ fn difference_in(resource: &str, learned: &[(&MachineId, &Learned)]) -> Option<S
     })
 }
 
-/// A quantity's amount in thousandths, as Kubernetes writes quantities; what cannot be read counts as nothing.
-fn amount(quantity: &str) -> u128 {
-    let digits = quantity
+/// A quantity's amount in billionths, the finest that Kubernetes keeps; beyond all measure it is only the greatest. What is
+/// no quantity, and what is less than nothing, counts as nothing.
+#[must_use]
+pub fn amount(quantity: &str) -> u128 {
+    let digits = quantity.strip_prefix('+').unwrap_or(quantity);
+    let end = digits
         .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(quantity.len());
-    let (number, suffix) = quantity.split_at(digits);
+        .unwrap_or(digits.len());
+    let (number, suffix) = digits.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let fraction: String = fraction.chars().chain("000".chars()).take(3).collect();
-    let whole = whole.parse::<u128>().unwrap_or(0);
-    let thousandths = whole
-        .saturating_mul(1000)
-        .saturating_add(fraction.parse::<u128>().unwrap_or(0));
-    let factor: u128 = match suffix {
-        "m" => return thousandths / 1000,
-        "k" => 1_000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "T" => 1_000_000_000_000,
-        "P" => 1_000_000_000_000_000,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        "Pi" => 1 << 50,
-        _ => 1,
+    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        return 0;
+    }
+    let Some((factor, exponent)) = scale(suffix) else {
+        return 0;
     };
-    thousandths.saturating_mul(factor)
+    let significant = whole.bytes().chain(fraction.bytes());
+    let mantissa = significant.fold(0_u128, |sum, digit| {
+        sum.saturating_mul(10)
+            .saturating_add(u128::from(digit - b'0'))
+    });
+    let fraction_digits = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
+    let exponent = exponent
+        .saturating_add(BILLIONTHS)
+        .saturating_sub(fraction_digits);
+    // A u128 has 39 digits, so any larger power of ten is beyond it.
+    let power = u32::try_from(exponent.unsigned_abs()).ok();
+    let power = power.and_then(|power| 10_u128.checked_pow(power));
+    let scaled = mantissa.saturating_mul(factor);
+    match (exponent < 0, power) {
+        (false, Some(power)) => scaled.saturating_mul(power),
+        (false, None) => scaled.saturating_mul(u128::MAX),
+        // As Kubernetes does it: what is finer than it keeps is rounded up.
+        (true, Some(power)) => scaled.div_ceil(power),
+        (true, None) => scaled.min(1),
+    }
+}
+
+/// One is so many powers of ten of the unit that [`amount`] counts in.
+const BILLIONTHS: i64 = 9;
+
+/// What a suffix multiplies by: a factor, and a power of ten.
+fn scale(suffix: &str) -> Option<(u128, i64)> {
+    if let Some(exponent) = suffix.strip_prefix(['e', 'E'])
+        && !exponent.is_empty()
+        && exponent != "i"
+    {
+        return Some((1, exponent.parse().ok()?));
+    }
+    Some(match suffix {
+        "n" => (1, -9),
+        "u" => (1, -6),
+        "m" => (1, -3),
+        "" => (1, 0),
+        "k" => (1, 3),
+        "M" => (1, 6),
+        "G" => (1, 9),
+        "T" => (1, 12),
+        "P" => (1, 15),
+        "E" => (1, 18),
+        "Ki" => (1 << 10, 0),
+        "Mi" => (1 << 20, 0),
+        "Gi" => (1 << 30, 0),
+        "Ti" => (1 << 40, 0),
+        "Pi" => (1 << 50, 0),
+        "Ei" => (1 << 60, 0),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -244,6 +322,55 @@ mod tests {
     use std::string::ToString;
 
     use super::amount;
+
+    const ONE: u128 = 1_000_000_000;
+
+    #[test]
+    fn a_quantity_is_read_with_every_suffix_that_kubernetes_knows() {
+        for (quantity, billionths) in [
+            ("7n", 7),
+            ("7u", 7_000),
+            ("7m", 7_000_000),
+            ("7", 7 * ONE),
+            ("7k", 7_000 * ONE),
+            ("7M", 7_000_000 * ONE),
+            ("7G", 7_000_000_000 * ONE),
+            ("7T", 7_000_000_000_000 * ONE),
+            ("7P", 7_000_000_000_000_000 * ONE),
+            ("7E", 7_000_000_000_000_000_000 * ONE),
+            ("7Ki", (7 << 10) * ONE),
+            ("7Mi", (7 << 20) * ONE),
+            ("7Gi", (7 << 30) * ONE),
+            ("7Ti", (7 << 40) * ONE),
+            ("7Pi", (7 << 50) * ONE),
+            ("7Ei", (7 << 60) * ONE),
+            ("1e3", 1_000 * ONE),
+            ("1E3", 1_000 * ONE),
+            ("1e+3", 1_000 * ONE),
+            ("15e-1", 1_500_000_000),
+            ("1E0", ONE),
+            ("0", 0),
+            ("+2", 2 * ONE),
+            ("1.5", 1_500_000_000),
+            (".5Gi", (1 << 29) * ONE),
+            ("3.", 3 * ONE),
+            ("0.1n", 1),
+            ("0.0000000000000000000000000000001E", 1),
+            ("1e-99999999999", 1),
+            ("0e99999999999", 0),
+        ] {
+            assert_eq!(amount(quantity), billionths, "{quantity}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_quantity_or_less_than_nothing_counts_as_nothing() {
+        for unreadable in [
+            "", ".", "-1", "much", "1K", "1ki", "1e", "1ei", "1e1.5", "1.2.3", "1 Gi", "Gi",
+        ] {
+            assert_eq!(amount(unreadable), 0, "{unreadable}");
+        }
+    }
 
     #[test]
     fn quantities_compare_by_amount() {
@@ -256,7 +383,8 @@ mod tests {
     #[test]
     fn an_amount_beyond_all_measure_is_only_the_greatest() {
         let most = u128::MAX.to_string();
-        assert_eq!(amount(&most), u128::MAX);
-        assert!(amount(&format!("{most}Pi")) > amount("7Gi"));
+        for quantity in [most.clone(), format!("{most}Pi"), "1e99".to_string()] {
+            assert_eq!(amount(&quantity), u128::MAX, "{quantity}");
+        }
     }
 }

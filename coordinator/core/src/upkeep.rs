@@ -3,7 +3,9 @@
 //! Out: [`Action::PatchNode`], [`Action::RetireNode`], status reads of BMCs.
 //! Holds: a Node is deleted or suspended only after power-off is confirmed and its backup stored.
 
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::actions::{Action, Verb};
 use crate::facts::NodeSeen;
@@ -12,8 +14,11 @@ use crate::lab::{Ctx, Lab};
 use crate::machine::{Executor, Machine, Phase, Presence};
 use crate::node::{self, Wanted};
 use crate::permission::{self, Protection};
+use crate::policy::ProviderScheme;
 use crate::power::{self, Power};
 use crate::spec::{Joins, NodeObjectPolicy, PowerPolicy};
+use crate::template;
+use crate::view::Template;
 use crate::why::Why;
 
 /// A change of a Node that nobody has answered is planned anew after this.
@@ -51,7 +56,7 @@ pub(crate) fn node_is_right(lab: &Lab, id: &MachineId) -> bool {
 }
 
 fn plan(lab: &Lab, machine: &Machine) -> Option<crate::actions::NodePatch> {
-    let seen = machine.seen.node.as_ref()?;
+    let seen = machine.seen.node.as_deref()?;
     let group = lab.groups.get(&machine.spec.group)?;
     let provider_id = machine.provider_id(lab.policy.provider_scheme);
     if !seen.provider_id.is_empty() && seen.provider_id != provider_id {
@@ -61,7 +66,7 @@ fn plan(lab: &Lab, machine: &Machine) -> Option<crate::actions::NodePatch> {
     if machine.record.order.is_some() {
         return None;
     }
-    let backup = machine.record.node_backup.as_ref();
+    let backup = machine.record.node_backup.as_deref();
     let cordoned = backup.map_or(machine.seen.cordoned_by_person, |b| b.cordoned);
     let label = group_label(&group.spec.id);
     let wanted = Wanted {
@@ -78,7 +83,7 @@ fn plan(lab: &Lab, machine: &Machine) -> Option<crate::actions::NodePatch> {
 }
 
 fn restore(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
-    adopt_provider_id(lab, id, ctx);
+    adopt_provider_id(lab, id);
     let Some(machine) = lab.machines.get(id) else {
         return;
     };
@@ -94,17 +99,20 @@ fn restore(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
                 patch,
             });
         }
-        None if matches!(machine.phase, Phase::Running) && power.joined => settle(machine, ctx),
+        None if matches!(machine.phase, Phase::Running) && power.joined => settle(lab, id, ctx),
         None => {}
     }
 }
 
 /// The Node is as it shall be: what was kept for it is done with, and it teaches what its like will bring.
-pub(crate) fn settle(machine: &mut Machine, ctx: &Ctx<'_>) {
+pub(crate) fn settle(lab: &mut Lab, id: &MachineId, ctx: &Ctx<'_>) {
+    let Some(machine) = lab.machines.get_mut(id) else {
+        return;
+    };
     if machine.record.node_backup.take().is_some() {
         machine.touch();
     }
-    let Some(seen) = machine.seen.node.as_ref() else {
+    let Some(seen) = machine.seen.node.as_deref() else {
         return;
     };
     let mut learned = node::learn(seen, ctx.now.wall_ms);
@@ -119,13 +127,33 @@ pub(crate) fn settle(machine: &mut Machine, ctx: &Ctx<'_>) {
     });
     if changed {
         learned.at_ms = ctx.now.wall_ms;
-        machine.record.learned = Some(learned);
+        let short = promised(lab, id)
+            .and_then(|promised| template::shortfall(&promised.allocatable, &learned.allocatable));
+        let Some(machine) = lab.machines.get_mut(id) else {
+            return;
+        };
+        if short.is_some() {
+            machine.fell_short = short;
+        }
+        machine.record.learned = Some(Box::new(learned));
         machine.touch();
     }
 }
 
+/// What the group of a machine promises of it, before it has taught anything else.
+fn promised(lab: &Lab, id: &MachineId) -> Option<Template> {
+    let group = lab.groups.get(&lab.machines.get(id)?.spec.group)?;
+    let members: Vec<&Machine> = lab
+        .machines
+        .values()
+        .map(|machine| &**machine)
+        .filter(|machine| machine.spec.group == group.spec.id)
+        .collect();
+    template::of(&group.spec, &members, &lab.agents)
+}
+
 /// A machine that brings its own provider id keeps it, unless another one was promised or declared.
-fn adopt_provider_id(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
+fn adopt_provider_id(lab: &mut Lab, id: &MachineId) {
     let scheme = lab.policy.provider_scheme;
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
@@ -133,30 +161,52 @@ fn adopt_provider_id(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     let Some(brought) = machine
         .seen
         .node
-        .as_ref()
+        .as_deref()
         .map(|n| n.provider_id.clone())
         .filter(|p| !p.is_empty())
     else {
         return;
     };
-    let expected = machine.provider_id(scheme);
-    if brought == expected {
+    if let Some(message) = foreign_provider_id(machine, scheme) {
+        // What was promised for a wake stands after it.
         if machine.record.provider_id.is_none() {
-            machine.record.provider_id = Some(brought);
+            machine.record.provider_id = Some(machine.provider_id(scheme));
             machine.touch();
         }
-        return;
+        // Told by its own Event, as a concern.
+        return machine.explain(Why::ForeignProviderId, message);
     }
-    let promised = machine.spec.provider_id.is_some() || machine.record.provider_id.is_some();
-    if promised || matches!(machine.phase, Phase::Waking(_)) {
-        let message = alloc::format!(
-            "Its Node has provider id {brought}, {expected} was promised; delete the Node or declare providerID"
-        );
-        machine.complain(Why::ForeignProviderId, message, ctx);
-        return;
+    if machine.why == Why::ForeignProviderId && matches!(machine.phase, Phase::Running) {
+        let message = String::from("Its Node has the provider id that was promised again");
+        machine.explain(Why::Running, message);
     }
-    machine.record.provider_id = Some(brought);
-    machine.touch();
+    if machine.record.provider_id.is_none() {
+        machine.record.provider_id = Some(brought);
+        machine.touch();
+    }
+}
+
+/// What to do about a Node that goes by another provider id than the one that the cluster-autoscaler was promised. `None`
+/// where that is so, or nothing was promised.
+pub(crate) fn foreign_provider_id(machine: &Machine, scheme: ProviderScheme) -> Option<String> {
+    let brought = &machine.seen.node.as_deref()?.provider_id;
+    let kept = machine.spec.joins == Joins::Kubelet
+        && machine.spec.power != PowerPolicy::Unmanaged
+        && machine.spec.fault.is_none();
+    let promised = match machine.phase {
+        Phase::Waking(_) | Phase::WakeFailed(_) => true,
+        Phase::Running => {
+            machine.spec.provider_id.is_some() || machine.record.provider_id.is_some()
+        }
+        Phase::Unknown(_) | Phase::Off | Phase::Stopping(_) => false,
+    };
+    let expected = machine.provider_id(scheme);
+    (kept && promised && !brought.is_empty() && *brought != expected).then(|| {
+        alloc::format!(
+            "Its Node has provider id {brought}, {expected} was promised, so it does not count as running: delete the Node and \
+             start its kubelet again, or declare providerID: {brought}"
+        )
+    })
 }
 
 fn retire(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
@@ -170,7 +220,7 @@ fn retire(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     else {
         return;
     };
-    let Some(seen) = machine.seen.node.clone() else {
+    let Some(seen) = machine.seen.node.as_deref().cloned() else {
         return;
     };
     let done = policy == NodeObjectPolicy::Retain && seen.suspended;
@@ -179,7 +229,10 @@ fn retire(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
         return;
     }
     if machine.record.node_backup.is_none() {
-        machine.record.node_backup = Some(node::backup(&seen, machine.seen.cordoned_by_person));
+        machine.record.node_backup = Some(Box::new(node::backup(
+            &seen,
+            machine.seen.cordoned_by_person,
+        )));
         machine.touch();
     }
     if !machine.is_recorded(machine.pending_version()) {

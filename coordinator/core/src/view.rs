@@ -9,10 +9,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::concerns::Concerns;
-use crate::facts::Taint;
+use crate::facts::{AgentInfo, Taint};
 use crate::ids::{AgentId, GroupId, MachineId};
 use crate::record::PowerRecord;
-use crate::spec::{NodeObjectPolicy, ScaleDown};
+use crate::spec::{Energy, NodeObjectPolicy, ScaleDown};
 
 /// A snapshot.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,7 +33,7 @@ pub struct View {
     /// names, even though their provider id is in `by_provider_id` for the synthetic node of a booting machine.
     pub held_nodes: BTreeSet<String>,
     /// Agents that were heard of.
-    pub agents: BTreeMap<AgentId, AgentView>,
+    pub agents: BTreeMap<AgentId, Arc<AgentView>>,
     /// Whether the broker is connected.
     pub broker_up: bool,
     /// Whether the cluster's API is connected.
@@ -63,6 +63,8 @@ pub struct GroupView {
     pub template: Option<Template>,
     /// Overrides of the autoscaler's options.
     pub scale_down: Option<ScaleDown>,
+    /// What running one of its machines costs.
+    pub energy: Option<Arc<Energy>>,
     /// What becomes of Nodes.
     pub node_object_policy: NodeObjectPolicy,
     /// One line for people.
@@ -160,8 +162,8 @@ pub struct MachineView {
     pub max_sizes: Option<(u32, u32)>,
     /// While it is left out: who is being woken meanwhile.
     pub instead: Vec<MachineId>,
-    /// Whether its NIC is armed; `None` where nobody could tell.
-    pub wake_armed: Option<bool>,
+    /// Names of its NICs that are armed for a magic packet; `None` where nobody could tell, or where none wakes it.
+    pub wake_armed: Option<Vec<String>>,
     /// Whether it does what is wanted and its declaration is sound.
     pub ready: bool,
     /// What is wrong with its declaration.
@@ -230,10 +232,8 @@ pub struct AgentView {
     pub key: Option<String>,
     /// A heartbeat was heard lately.
     pub live: bool,
-    /// Segments it relays for.
-    pub segments: Vec<String>,
-    /// Hardware addresses of its host.
-    pub macs: Vec<String>,
+    /// What it says of itself; `None` until it has.
+    pub info: Option<Arc<AgentInfo>>,
     /// Boot id of its latest heartbeat.
     pub boot_id: Option<String>,
 }

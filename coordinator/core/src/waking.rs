@@ -3,22 +3,29 @@
 //! In: a machine in phase Waking. Out: wake commands, each 20 s until it is seen, and the verdict at its boot timeout.
 //! Holds: nothing is sent before the operation is stored; a sent packet is no evidence of anything.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+mod answers;
+mod failure;
+
+pub(crate) use answers::{reported, unheard};
+pub(crate) use failure::WakeFailed;
+use failure::fail;
+
 use crate::actions::{Severity, Verb};
 use crate::agents::Agents;
 use crate::concerns;
-use crate::facts::{Report, ReportState};
 use crate::ids::{AgentId, CommandId};
 use crate::lab::{Ctx, Links};
-use crate::machine::{Executor, Machine, Phase};
-use crate::power::{self, Power};
-use crate::record::{OperationKind, Outage, PowerState, Quarantine, Witness};
+use crate::machine::{Executor, Machine, Phase, Presence};
+use crate::record::{OperationKind, Outage};
 use crate::seen::BmcReading;
-use crate::spec::{Joins, WakeMethod};
+use crate::spec::WakeMethod;
 use crate::telling;
+use crate::trace::Trace;
 use crate::why::Why;
 
 /// A BMC that accepted On and says Off for longer than this has not obeyed.
@@ -35,9 +42,11 @@ pub(crate) struct Waking {
     pub(crate) sends: u32,
     /// When the first one was sent.
     pub(crate) first_sent_ms: Option<u64>,
+    /// When the first one that has not been refused, and did not fail, was sent.
+    left_ms: Option<u64>,
     /// When the last one was sent.
     last_sent_ms: Option<u64>,
-    /// It goes on from before a restart: what had been sent by then is not known.
+    /// It goes on from before a restart, and a wake may have left by then.
     resumed: bool,
     /// When it was ordered, also before a restart: a younger boot is our doing.
     ordered_ms: u64,
@@ -45,6 +54,10 @@ pub(crate) struct Waking {
     pub(crate) started_ms: u64,
     /// Its turn to be woken came then; the boot timeout runs from here while no command could be sent.
     turn_ms: Option<u64>,
+    /// Since when nobody listens for its signs of life.
+    blind_since_ms: Option<u64>,
+    /// For how long nobody did before: the boot timeout stands still then.
+    pub(crate) blind_ms: u64,
     /// The latest command.
     pub(crate) last: Option<CommandId>,
     /// Commands that were refused or failed.
@@ -64,64 +77,19 @@ pub(crate) struct Waking {
     told_no_relay: bool,
 }
 
-/// A machine that did not come.
-#[derive(Clone, Debug)]
-pub(crate) struct WakeFailed {
-    /// Stable word for the cluster-autoscaler.
-    pub(crate) code: &'static str,
-    /// For people.
-    pub(crate) message: String,
-    /// The hardware itself refused.
-    pub(crate) out_of_resources: bool,
-    /// When the wake that failed was first sent.
-    pub(crate) first_sent_ms: Option<u64>,
-}
-
-/// What is remembered of a wake to tell whether a machine that is seen later came because of it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Trace {
-    pub(crate) first_ms: u64,
-    pub(crate) last_ms: u64,
-    node_absent: bool,
-}
-
-impl Trace {
-    /// Of a wake that was taken back before a restart.
-    pub(crate) fn after_restart(first_ms: u64, last_ms: u64) -> Self {
-        Self {
-            first_ms,
-            last_ms,
-            node_absent: false,
-        }
-    }
-
-    /// Whether the boot that is seen is younger than our first wake. `None` while nothing shows either way.
-    pub(crate) fn explains(&self, machine: &Machine, power: &Power) -> Option<bool> {
-        // Boot loaders and clocks are not exact to the second.
-        let slack_ms = 2_000;
-        let was_off = machine.record.power.state == PowerState::Off;
-        let boot_id = machine.record.boot_id.as_ref();
-        // Its agent knows when it booted; everything else only stands in for that.
-        if let Some(booted_ms) = power.booted_ms {
-            return Some(booted_ms.saturating_add(slack_ms) >= self.first_ms);
-        }
-        let new_boot = was_off && power::rebooted(boot_id, power.boot_id.as_ref());
-        let new_kubelet = self.node_absent && power.kubelet;
-        // It was confirmed off before the wake, so power that its BMC sees now is our doing.
-        let bmc_only = was_off && power.on == Some(Witness::Bmc);
-        if new_boot || new_kubelet || bmc_only {
-            return Some(true);
-        }
-        power.kubelet.then_some(false)
-    }
-}
-
 impl Waking {
+    /// A wake is on its way. Once people know that nothing is heard, that stays the reason: one more train is no news.
+    fn explain_sent(&self, machine: &mut Machine, message: String) {
+        if !self.told_unanswered {
+            machine.explain(Why::WakeSent, message);
+        }
+    }
+
     /// What to remember of it.
     pub(crate) fn trace(&self) -> Trace {
         // What was sent before a restart is not known: the order itself is the earliest that it can have been.
-        let sent_ms = self.first_sent_ms.filter(|_| !self.resumed);
-        let first_ms = sent_ms.unwrap_or(self.ordered_ms);
+        let left_ms = self.left_ms.filter(|_| !self.resumed);
+        let first_ms = left_ms.unwrap_or(self.ordered_ms);
         Trace {
             first_ms,
             last_ms: self.last_sent_ms.unwrap_or(first_ms),
@@ -129,42 +97,26 @@ impl Waking {
         }
     }
 
-    /// Whether the machine's agent, not heard yet since a restart, may show that the boot is our doing. A kubelet is listed
-    /// at once and tells no time of boot; running on its word alone would leave the machine unproven.
-    pub(crate) fn may_still_be_proven(
-        &self,
-        machine: &Machine,
-        power: &Power,
-        links: Links,
-        ctx: &mut Ctx<'_>,
-    ) -> bool {
-        // A process that waited for the Lease has loaded long before it begins to hear agents.
-        let heard_since_ms = links.listening_since(Joins::Agent);
-        let mut late = |since_ms: u64| {
-            ctx.due(
-                since_ms
-                    .max(self.started_ms)
-                    .saturating_add(ctx.policy.grace_ms),
-            )
-        };
-        self.resumed
-            && machine.record.proven_at_ms.is_none()
-            && power.booted_ms.is_none()
-            && self.trace().explains(machine, power) != Some(true)
-            && !heard_since_ms.is_some_and(&mut late)
-    }
-
     /// Whether a packet may have reached the machine.
     pub(crate) fn effect_possible(&self) -> bool {
         self.sends > 0 || self.resumed
+    }
+
+    /// Whether a wake has left as far as anybody knows: only such a one can prove anything.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left_ms.is_some() || self.resumed
     }
 }
 
 /// Puts a machine into phase Waking.
 pub(crate) fn start(machine: &mut Machine, agents: &Agents, by: &str, ctx: &mut Ctx<'_>) {
     let floor = agents.high_water(machine.id(), &machine.spec.agent);
-    let gate = machine.begin(OperationKind::Wake, by.to_string(), floor, ctx);
-    enter(machine, gate, by, ctx);
+    machine.begin(OperationKind::Wake, by.to_string(), floor, ctx);
+    // With a relay at hand one write says both that it is to be woken and that a wake may leave.
+    if next_step(machine, &Waking::default(), agents, ctx).is_some() {
+        machine.order_may_leave(ctx);
+    }
+    enter(machine, machine.pending_version(), by, ctx);
 }
 
 /// Goes on with a wake that was stored before a restart.
@@ -173,14 +125,16 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
         return;
     };
     enter(machine, 0, &operation.by, ctx);
-    // What was sent before the restart may have had its effect since: a boot after that is our doing.
-    let age_ms =
-        u64::try_from(ctx.now.wall_ms.saturating_sub(operation.started_at_ms)).unwrap_or(0);
     if let Phase::Waking(waking) = &mut machine.phase {
-        waking.resumed = true;
         // Nodes are seen later than stored state: their absence shows nothing yet.
         waking.node_absent = false;
-        waking.ordered_ms = ctx.now.boot_ms.saturating_sub(age_ms);
+        // What was sent before the restart may have had its effect since: a boot after that is our doing.
+        if let Some(ordered_at_ms) = operation.ordered_at_ms {
+            let age_ms = ctx.now.wall_ms.saturating_sub(ordered_at_ms);
+            let age_ms = u64::try_from(age_ms).unwrap_or(0);
+            waking.resumed = true;
+            waking.ordered_ms = ctx.now.boot_ms.saturating_sub(age_ms);
+        }
     }
 }
 
@@ -195,7 +149,12 @@ fn enter(machine: &mut Machine, gate: u64, by: &str, ctx: &mut Ctx<'_>) {
     };
     let message = format!("Being woken; asked by {by}");
     machine.event(Severity::Normal, "Waking", message.clone(), ctx);
-    machine.enter(Phase::Waking(waking), Why::WakeOrdered, message, ctx);
+    machine.enter(
+        Phase::Waking(Box::new(waking)),
+        Why::WakeOrdered,
+        message,
+        ctx,
+    );
 }
 
 /// Whether a machine may be sent wakes: those that this process has not sent one yet get their first one by one, also the
@@ -217,13 +176,16 @@ pub(crate) fn takes_turn(machine: &mut Machine, last_ms: Option<u64>, ctx: &mut 
 }
 
 /// Sends what is due and gives up at the boot timeout. Returns when the first wake was sent, if it was.
-pub(crate) fn drive(machine: &mut Machine, agents: &mut Agents, ctx: &mut Ctx<'_>) -> Option<u64> {
+pub(crate) fn drive(
+    machine: &mut Machine,
+    agents: &mut Agents,
+    links: Links,
+    ctx: &mut Ctx<'_>,
+) -> Option<u64> {
     let Phase::Waking(mut waking) = machine.phase.clone() else {
         return None;
     };
-    let from = waking.first_sent_ms.or(waking.turn_ms);
-    let late = from.is_some_and(|at| ctx.due(at.saturating_add(machine.spec.timeouts.boot_ms)));
-    if late {
+    if is_late(machine, &mut waking, links, ctx) {
         fail(machine, &waking, ctx);
         return waking.first_sent_ms;
     }
@@ -237,10 +199,33 @@ pub(crate) fn drive(machine: &mut Machine, agents: &mut Agents, ctx: &mut Ctx<'_
     first_ms
 }
 
+/// Whether the boot timeout is over. It stands still while nobody listens, and a kubelet that is up has come in time.
+fn is_late(machine: &Machine, waking: &mut Waking, links: Links, ctx: &mut Ctx<'_>) -> bool {
+    if links.listening_since(machine.spec.joins).is_none() {
+        waking.blind_since_ms.get_or_insert(ctx.now.boot_ms);
+        return false;
+    }
+    if let Some(since_ms) = waking.blind_since_ms.take() {
+        waking.blind_ms += ctx.now.boot_ms.saturating_sub(since_ms);
+    }
+    let timeout_ms = machine
+        .spec
+        .timeouts
+        .boot_ms
+        .saturating_add(waking.blind_ms);
+    let from = waking.first_sent_ms.or(waking.turn_ms);
+    from.is_some_and(|at| ctx.due(at.saturating_add(timeout_ms)))
+        && machine.presence != Presence::Joined
+}
+
 fn send(machine: &mut Machine, waking: &mut Waking, agents: &mut Agents, ctx: &mut Ctx<'_>) {
     let Some((agent, method, verb)) = next_step(machine, waking, agents, ctx) else {
         return no_relay(machine, waking, agents, ctx);
     };
+    if !machine.is_ordered() {
+        waking.gate = machine.order_may_leave(ctx);
+        return;
+    }
     // Without a fresh challenge the ping's answer brings us back here.
     let Some(challenge) = agents.challenge(&agent, ctx) else {
         return;
@@ -248,6 +233,7 @@ fn send(machine: &mut Machine, waking: &mut Waking, agents: &mut Agents, ctx: &m
     let now_ms = ctx.now.boot_ms;
     waking.sends += 1;
     waking.first_sent_ms.get_or_insert(now_ms);
+    waking.left_ms.get_or_insert(now_ms);
     waking.last_sent_ms = Some(now_ms);
     // What was read before the wake says nothing about what comes of it.
     machine.seen.bmc = None;
@@ -255,13 +241,9 @@ fn send(machine: &mut Machine, waking: &mut Waking, agents: &mut Agents, ctx: &m
     ctx.at(waking.next_ms);
     let what = telling::ordered(&verb);
     waking.method = Some(method);
-    machine.explain(
-        Why::WakeSent,
-        format!(
-            "{what} ordered from relay {agent}, attempt {}",
-            waking.sends
-        ),
-    );
+    let attempt = waking.sends;
+    let message = format!("{what} ordered from relay {agent}, attempt {attempt}");
+    waking.explain_sent(machine, message);
     waking.last = Some(machine.send(Executor { agent, challenge }, verb, None, ctx));
 }
 
@@ -374,108 +356,4 @@ fn mind_bmc(machine: &mut Machine, waking: &mut Waking, ctx: &mut Ctx<'_>) {
         waking.failures += 1;
         waking.accepted_ms = None;
     }
-}
-
-/// Boot timeout: the machine is left out for a while, and the cluster-autoscaler is told.
-fn fail(machine: &mut Machine, waking: &Waking, ctx: &mut Ctx<'_>) {
-    let (code, out_of_resources) = match (waking.sends, waking.failures) {
-        (0, _) => ("NO_RELAY", true),
-        (sends, failures) if failures >= sends => ("WAKE_REFUSED", true),
-        (_, _) => ("BOOT_TIMEOUT", false),
-    };
-    let failure = waking.failed_with.as_ref();
-    let message = telling::boot_timeout(machine, waking.sends, failure, code);
-    let failures = machine.record.quarantine.as_ref().map_or(0, |q| q.failures) + 1;
-    let doubled = ctx
-        .policy
-        .quarantine_ms
-        .saturating_mul(1 << failures.saturating_sub(1).min(16));
-    let length_ms = doubled.min(ctx.policy.quarantine_max_ms);
-    machine.record.quarantine = Some(Quarantine {
-        until_ms: ctx.now.wall_ms.saturating_add_unsigned(length_ms),
-        failures,
-        reason: String::from("BootTimeout"),
-        message: message.clone(),
-    });
-    machine.end();
-    machine.touch();
-    machine.event(Severity::Warning, "BootTimeout", message.clone(), ctx);
-    let failed = WakeFailed {
-        code,
-        message: message.clone(),
-        out_of_resources,
-        first_sent_ms: waking.first_sent_ms,
-    };
-    machine.enter(Phase::WakeFailed(failed), Why::BootTimeout, message, ctx);
-}
-
-/// Takes in a relay's report about the latest wake command.
-pub(crate) fn reported(machine: &mut Machine, report: &Report, ctx: &mut Ctx<'_>) {
-    let Phase::Waking(mut waking) = machine.phase.clone() else {
-        return;
-    };
-    if waking.last.as_ref() != Some(&report.command) {
-        return;
-    }
-    match report.state {
-        ReportState::Accepted | ReportState::Running => return,
-        ReportState::Done => sent(machine, &mut waking, report, ctx),
-        ReportState::Failed
-        | ReportState::Refused
-        | ReportState::Aborted
-        | ReportState::Interrupted => {
-            waking.failures += 1;
-            let what = format!("{} ({})", report.message, report.code);
-            // A failed command may be tried another way soon; a relay must not be hammered.
-            waking.next_ms = waking
-                .next_ms
-                .min(ctx.now.boot_ms.saturating_add(ctx.policy.accept_ms));
-            ctx.at(waking.next_ms);
-            machine.explain(
-                Why::WakeRefused,
-                format!("Relay {} could not wake it: {what}", report.agent),
-            );
-            waking.failed_with = Some(what);
-        }
-    }
-    machine.phase = Phase::Waking(waking);
-}
-
-/// The relay of the latest wake command does not listen: the next one need not wait for its turn.
-pub(crate) fn unheard(
-    machine: &mut Machine,
-    relay: &AgentId,
-    command: &CommandId,
-    ctx: &mut Ctx<'_>,
-) {
-    let Phase::Waking(mut waking) = machine.phase.clone() else {
-        return;
-    };
-    if waking.last.as_ref() != Some(command) {
-        return;
-    }
-    waking.next_ms = ctx.now.boot_ms;
-    ctx.at(waking.next_ms);
-    machine.phase = Phase::Waking(waking);
-    machine.explain(
-        Why::RelayNotListening,
-        format!("Relay {relay} sends heartbeats, but the broker knows of nobody who listens for its commands"),
-    );
-}
-
-/// It has left. Each way is told once as an Event, every train as the reason why it is where it is.
-fn sent(machine: &mut Machine, waking: &mut Waking, report: &Report, ctx: &mut Ctx<'_>) {
-    let Some(method) = waking.method else {
-        return;
-    };
-    let message = telling::wake_sent(machine, method, waking.sends, report);
-    let way = (report.agent.clone(), method);
-    if !waking.told_sent.contains(&way) {
-        waking.told_sent.push(way);
-        machine.event(Severity::Normal, "WakeSent", message.clone(), ctx);
-    }
-    if method == WakeMethod::Redfish {
-        waking.accepted_ms.get_or_insert(ctx.now.boot_ms);
-    }
-    machine.explain(Why::WakeSent, message);
 }

@@ -14,7 +14,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{GroupStatus, Quantity, Threshold, bounds, duration, rules};
+use crate::{Energy, GroupStatus, Quantity, Threshold, bounds, duration, rules};
 
 /// Machines that are alike to the autoscaler.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -73,6 +73,9 @@ pub struct GroupSpec {
     /// The autoscaler's own options, for this group only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<ScaleDown>,
+    /// What running one of its machines costs, for the autoscaler's price expander.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
     /// If true, the autoscaler may stop only machines that we have woken before.
     #[serde(default = "yes")]
     pub require_proof: bool,
@@ -106,9 +109,13 @@ pub enum NodeObjectPolicy {
     Retain,
 }
 
+/// Tells the autoscaler which Nodes shall have GPUs; its value is their kind. It takes a Node with it as not ready until a GPU shows.
+pub const GPU_LABEL: &str = "homelab-autoscaler.dev/gpu";
+
 /// What a machine offers to the scheduler before it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::GPU_LABEL_NEEDS_GPU)]
 pub struct Template {
     /// Labels its Node will have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -8,6 +8,7 @@ mod bounds;
 pub mod condition;
 mod definitions;
 pub mod duration;
+pub mod energy;
 pub mod group;
 pub mod group_status;
 pub mod lab;
@@ -23,6 +24,7 @@ pub mod yaml;
 
 pub use condition::{Condition, ConditionStatus};
 pub use definitions::{crds, generated_files};
+pub use energy::Energy;
 pub use group::{Group, GroupSpec};
 pub use group_status::GroupStatus;
 pub use node::{Node, NodeSpec};

@@ -90,6 +90,44 @@ pub(crate) const ONE_DAY: Law = law(
     "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) <= duration('24h')",
     "must be a duration of at most 24h in whole numbers with units, like 10m, 90s or 1h30m",
 );
+// Elsewhere the label would keep a Node from ever being ready to the autoscaler. The resources are those that it takes for GPUs.
+pub(crate) const GPU_LABEL_NEEDS_GPU: Law = law_at(
+    ".labels",
+    "!has(self.labels) || !('homelab-autoscaler.dev/gpu' in self.labels) || (has(self.capacity) && self.capacity.exists(name, \
+     name in ['nvidia.com/gpu', 'amd.com/gpu', 'gpu.intel.com/xe', 'habana.ai/gaudi', 'microsoft.com/directx']))",
+    "template.labels has homelab-autoscaler.dev/gpu, which needs a GPU in template.capacity: declare nvidia.com/gpu, amd.com/gpu, \
+     gpu.intel.com/xe, habana.ai/gaudi or microsoft.com/directx, or remove the label",
+);
+pub(crate) const PRICE: Law = law(
+    "self.matches('^[0-9]{1,6}([.][0-9]{1,6})?$')",
+    "perKWh must be a price as a quoted decimal number from 0, like \"0.32\"",
+);
+pub(crate) const TIME_ZONE: Law = law(
+    "self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$')",
+    "energy.timeZone must be the name of a zone of the IANA database, like Europe/Berlin or UTC",
+);
+pub(crate) const WINDOWS_NEED_ZONE: Law = law_at(
+    ".timeZone",
+    "!has(self.windows) || has(self.timeZone)",
+    "energy.windows need energy.timeZone: say where their clock hangs, like Europe/Berlin",
+);
+pub(crate) const WINDOW_FROM: Law = law(
+    "self.matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')",
+    "from must be a quoted time of the day from \"00:00\" to \"23:59\", like \"22:00\"",
+);
+pub(crate) const WINDOW_TO: Law = law(
+    "self.matches('^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$')",
+    "to must be a quoted time of the day from \"00:00\" to \"24:00\", like \"06:00\"",
+);
+pub(crate) const WINDOW_HAS_LENGTH: Law = law_at(
+    ".to",
+    "self.from != self.to",
+    "from and to of a window must differ: a whole day is from \"00:00\" to \"24:00\"",
+);
+pub(crate) const DAYS_ONCE: Law = law(
+    ONCE,
+    "days must name each day once, like [Saturday, Sunday]",
+);
 
 // Node
 

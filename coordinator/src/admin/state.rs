@@ -102,7 +102,7 @@ fn machine_value(machine: &MachineView) -> Value {
         "ready": machine.ready,
         "provenAt": machine.proven_at_ms.map(time),
         "quarantinedUntil": machine.quarantined_until_ms.map(time),
-        "wakeArmed": machine.wake_armed,
+        "wakeArmed": machine.wake_armed.as_ref().map(|cards| !cards.is_empty()),
         "fault": machine.fault,
     })
 }
@@ -118,8 +118,8 @@ fn agent_value(id: &AgentId, agent: &AgentView, pages: &Pages) -> Value {
     json!({
         "live": agent.live,
         "publicKey": agent.key,
-        "segments": agent.segments,
-        "macs": agent.macs,
+        "segments": agent.info.as_ref().map_or(&[][..], |info| &info.segments),
+        "macs": agent.info.as_ref().map_or(&[][..], |info| &info.macs),
         "bootID": agent.boot_id,
         "sensors": pages.readings.of(id),
     })

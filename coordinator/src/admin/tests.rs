@@ -33,7 +33,7 @@ impl Outputs for Nowhere {
 }
 
 async fn served(view: View) -> SocketAddr {
-    let (engine, seat) = engine::open();
+    let (engine, seat) = engine::open(crate::mandate::Mandate::standing());
     tokio::spawn(seat.take(Fixed(Arc::new(view.clone())), Nowhere).run());
     engine
         .view

@@ -70,7 +70,10 @@ pub fn machine_record(status: Option<&NodeStatus>) -> MachineRecord {
     };
     MachineRecord {
         token: status.token.map(token).unwrap_or_default(),
-        operation: status.operation.as_ref().map(operation),
+        operation: status
+            .operation
+            .as_ref()
+            .map(|kept| Box::new(operation(kept))),
         order: status.ordered_off.as_ref().map(|order| core::OffOrder {
             id: order.id.clone(),
             by: order.by.clone(),
@@ -91,26 +94,32 @@ pub fn machine_record(status: Option<&NodeStatus>) -> MachineRecord {
             .unwrap_or_default(),
         last_off_at_ms: status.last_off_at.as_ref().map(unix_ms),
         outage: status.outage.as_ref().map(outage),
-        quarantine: status.quarantine.as_ref().map(|kept| core::Quarantine {
-            until_ms: unix_ms(&kept.until),
-            failures: kept.count,
-            reason: kept.reason.clone(),
-            message: kept.message.clone(),
+        quarantine: status.quarantine.as_ref().map(|kept| {
+            Box::new(core::Quarantine {
+                until_ms: unix_ms(&kept.until),
+                failures: kept.count,
+                reason: kept.reason.clone(),
+                message: kept.message.clone(),
+            })
         }),
         provider_id: status.provider_id.clone(),
         override_: status.override_.as_ref().and_then(override_),
-        learned: status.template.as_ref().map(|template| core::Learned {
-            capacity: amounts(&template.capacity),
-            allocatable: amounts(&template.allocatable),
-            labels: template.labels.clone(),
-            taints: taints(&template.taints),
-            at_ms: unix_ms(&template.at),
+        learned: status.template.as_ref().map(|template| {
+            Box::new(core::Learned {
+                capacity: amounts(&template.capacity),
+                allocatable: amounts(&template.allocatable),
+                labels: template.labels.clone(),
+                taints: taints(&template.taints),
+                at_ms: unix_ms(&template.at),
+            })
         }),
-        node_backup: status.node_backup.as_ref().map(|backup| core::NodeBackup {
-            labels: backup.labels.clone(),
-            annotations: backup.annotations.clone(),
-            taints: taints(&backup.taints),
-            cordoned: backup.unschedulable,
+        node_backup: status.node_backup.as_ref().map(|backup| {
+            Box::new(core::NodeBackup {
+                labels: backup.labels.clone(),
+                annotations: backup.annotations.clone(),
+                taints: taints(&backup.taints),
+                cordoned: backup.unschedulable,
+            })
         }),
         last_ask: status.last_ask_id.clone(),
     }
@@ -121,7 +130,7 @@ pub fn store_machine(record: &MachineRecord, status: &mut NodeStatus) {
     let stored_token = (record.token != core::Token::default()).then(|| token_out(record.token));
     // A token may be raised, never taken away: agents remember the highest one.
     status.token = stored_token.or(status.token);
-    status.operation = record.operation.as_ref().map(operation_out);
+    status.operation = record.operation.as_deref().map(operation_out);
     status.ordered_off = record.order.as_ref().map(|order| stored::OrderedOff {
         by: cut(&order.by, MAX_NAME),
         id: order.id.clone(),
@@ -152,7 +161,7 @@ pub fn store_machine(record: &MachineRecord, status: &mut NodeStatus) {
         until: held.until_ms.map(whole_second),
         by: cut(&held.by, MAX_NAME),
     });
-    status.template = record.learned.as_ref().map(learned_out);
+    status.template = record.learned.as_deref().map(learned_out);
     status.node_backup = record
         .node_backup
         .as_ref()
@@ -219,6 +228,7 @@ fn operation(stored: &stored::Operation) -> core::Operation {
         boot_id: stored.boot_id.clone(),
         started_at_ms: unix_ms(&stored.started_at),
         by: stored.by.clone(),
+        ordered_at_ms: stored.ordered_at.as_ref().map(unix_ms),
         going_down: stored.going_down,
     }
 }
@@ -238,6 +248,7 @@ fn operation_out(operation: &core::Operation) -> stored::Operation {
         by: cut(&operation.by, MAX_NAME),
         deadline: None,
         boot_id: operation.boot_id.clone(),
+        ordered_at: operation.ordered_at_ms.map(whole_second),
         going_down: operation.going_down,
     }
 }

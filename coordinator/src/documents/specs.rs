@@ -12,9 +12,17 @@ use coordinator_core::{
 use coordinator_crds as crds;
 use crds::{
     Quantity,
-    group::TaintEffect,
+    group::{GPU_LABEL, TaintEffect},
     relations::{self, Relation},
 };
+
+use super::energy::energy;
+
+/// The one resource that every cluster-autoscaler takes for a GPU. Nodes with others get the label only where it is declared: an
+/// autoscaler that does not know the resource would never take them as ready.
+const GPU: &str = "nvidia.com/gpu";
+/// What the label says where its value was not declared.
+const GPU_OF_UNKNOWN_KIND: &str = "nvidia";
 
 /// The namespace of a document that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -114,6 +122,7 @@ pub fn machine_id(node: &crds::Node) -> MachineId {
 #[must_use]
 pub fn group_spec(group: &crds::Group) -> GroupSpec {
     let spec = &group.spec;
+    let (energy, concerns) = energy(spec.energy.as_ref());
     GroupSpec {
         id: group_id(
             group.metadata.namespace.as_deref(),
@@ -131,10 +140,12 @@ pub fn group_spec(group: &crds::Group) -> GroupSpec {
             crds::group::NodeObjectPolicy::Delete => core::NodeObjectPolicy::Delete,
             crds::group::NodeObjectPolicy::Retain => core::NodeObjectPolicy::Retain,
         },
-        declared: spec.template.as_ref().map(declared).unwrap_or_default(),
+        declared: declared(spec),
         scale_down: spec.scale_down.as_ref().map(scale_down),
+        energy,
         require_proof: spec.require_proof,
         paused: spec.paused,
+        concerns,
     }
 }
 
@@ -253,11 +264,24 @@ fn redfish(declared: &crds::node::Redfish) -> core::Redfish {
     }
 }
 
-fn declared(template: &crds::group::Template) -> Declared {
+fn declared(spec: &crds::GroupSpec) -> Declared {
+    let Some(template) = &spec.template else {
+        return Declared::default();
+    };
+    let mut labels = template.labels.clone();
+    let capacity = amounts(&template.capacity);
+    let has_gpus = capacity.get(GPU).is_some_and(|gpus| core::amount(gpus) > 0);
+    // Its driver shows a GPU long after the Node is Ready. Without the label the autoscaler takes such a Node for one without GPU
+    // and wakes another machine for the same pod. On a Node that it does not manage it would end every scale-up meanwhile.
+    if has_gpus && spec.mode == crds::group::Mode::Autoscaler {
+        labels
+            .entry(GPU_LABEL.to_owned())
+            .or_insert_with(|| GPU_OF_UNKNOWN_KIND.to_owned());
+    }
     Declared {
-        labels: template.labels.clone(),
+        labels,
         taints: taints(&template.taints),
-        capacity: amounts(&template.capacity),
+        capacity,
     }
 }
 

@@ -30,7 +30,7 @@ pub fn describe_machine(view: &MachineView, present: Present, status: &mut NodeS
     status.observed_generation = present.generation;
     status.phase = Some(phase(view).to_owned());
     status.since = (view.since_ms != 0).then(|| whole_second(view.since_ms));
-    let why: String = why(view).chars().take(MAX_WHY).collect();
+    let why: String = why(view, status).chars().take(MAX_WHY).collect();
     status.why = (!why.is_empty()).then_some(why);
     status.wanted = Some(match view.wanted {
         Wish::Running => WantedPower::Running,
@@ -124,13 +124,17 @@ fn phase(view: &MachineView) -> &'static str {
     }
 }
 
-fn why(view: &MachineView) -> String {
+fn why(view: &MachineView, status: &NodeStatus) -> String {
     if let Some(fault) = &view.fault {
         return fault.clone();
     }
     match view.quarantined_until_ms {
         Some(until) => {
-            let next = format!("{}: next try {}", view.why, clock(until));
+            let next = format!(
+                "{}: next try {}",
+                left_out_because(view, status),
+                clock(until)
+            );
             match view.instead.as_slice() {
                 [] => next,
                 [other] => format!("{next}, {other} is being woken instead"),
@@ -168,34 +172,37 @@ fn wake_capable(view: &MachineView) -> Finding {
         || "Never proven".to_owned(),
         |at| format!("Last proven {}", date(at)),
     );
-    match (view.wake_armed, view.proven_at_ms) {
-        (Some(false), _) => Finding::new(
-            "WakeCapable",
+    let (status, reason, message) = match (view.wake_armed.as_deref(), view.proven_at_ms) {
+        (Some([]), _) => (
             ConditionStatus::False,
             "NotArmed",
-            &format!(
+            format!(
                 "{proven}. No network card of {name} is armed for a magic packet now: check Wake-on-LAN in its BIOS \
-                 and ErP, boot it once, then `homelabctl prove {name}`"
+                 and ErP, boot it once, then `homelabctl prove {name}`."
             ),
         ),
-        (_, None) => Finding::new(
-            "WakeCapable",
+        (_, None) => (
             ConditionStatus::Unknown,
             "Unproven",
-            &format!(
-                "Never woken by us, so the autoscaler may not stop it: `homelabctl prove {name}` stops it once and wakes it once"
+            format!(
+                "Never woken by us, so the autoscaler may not stop it: `homelabctl prove {name}` stops it once and wakes it once."
             ),
         ),
-        (_, Some(_)) => Finding::new(
-            "WakeCapable",
-            ConditionStatus::True,
-            "Proven",
-            &format!(
-                "{proven}. If mains were cut since, the card is unarmed until one boot: press the button, check BIOS ErP, \
-                 then `homelabctl prove {name}`"
-            ),
-        ),
-    }
+        (cards, Some(_)) => {
+            let armed = cards.map_or_else(String::new, |cards| {
+                format!(" with Wake-on g on {}", cards.join(" and "))
+            });
+            let message = format!(
+                "{proven}{armed}. If mains were cut since, the NIC is unarmed until one boot: press the button, check \
+                 BIOS ErP, then `homelabctl prove {name}`."
+            );
+            match view.quarantined_until_ms {
+                Some(_) => (ConditionStatus::False, "DidNotWake", message),
+                None => (ConditionStatus::True, "Proven", message),
+            }
+        }
+    };
+    Finding::new("WakeCapable", status, reason, &message)
 }
 
 fn quarantined(view: &MachineView, status: &NodeStatus) -> Finding {
@@ -203,7 +210,6 @@ fn quarantined(view: &MachineView, status: &NodeStatus) -> Finding {
         return Finding::over("Quarantined", "Usable");
     };
     let kept = status.quarantine.as_ref();
-    let reason = kept.map_or(view.why, |kept| kept.reason.as_str());
     let told = kept.map_or(view.message.as_str(), |kept| kept.message.as_str());
     let name = &view.id;
     let sizes = view
@@ -213,13 +219,22 @@ fn quarantined(view: &MachineView, status: &NodeStatus) -> Finding {
     Finding::new(
         "Quarantined",
         ConditionStatus::True,
-        if reason.is_empty() { "Failed" } else { reason },
+        left_out_because(view, status),
         &format!(
-            "{told} Out of group {}{sizes} until {} or until seen running; retry now: `homelabctl power retry {name}`",
+            "{told} Out of group {}{sizes} until {} or until seen running; retry now: `homelabctl power retry {name}`.",
             view.group,
             clock(until)
         ),
     )
+}
+
+/// Why a machine is left out. What happens to it meanwhile has reasons of its own.
+fn left_out_because<'a>(view: &MachineView, status: &'a NodeStatus) -> &'a str {
+    let kept = status.quarantine.as_ref();
+    match kept.map_or(view.why, |kept| kept.reason.as_str()) {
+        "" => "Failed",
+        reason => reason,
+    }
 }
 
 fn conflict(view: &MachineView) -> Finding {

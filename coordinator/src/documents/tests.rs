@@ -42,5 +42,6 @@ fn taint(key: &str, value: &str, effect: &str) -> core::Taint {
 
 mod groups;
 mod records;
+mod sentences;
 mod specs;
 mod statuses;

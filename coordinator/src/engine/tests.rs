@@ -113,7 +113,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn the_view_is_published_before_actions_and_answers_and_answers_come_last() {
-    let (handle, seat) = open();
+    let (handle, seat) = open(Mandate::standing());
     let notes = Notes::new(&handle);
     let script = Script {
         decide: Some(Box::new(|script| {
@@ -154,7 +154,7 @@ async fn the_view_is_published_before_actions_and_answers_and_answers_come_last(
 
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_its_wish_and_no_ticket() {
-    let (handle, seat) = open();
+    let (handle, seat) = open(Mandate::standing());
     let mut engine = seat.take(Script::default(), Notes::new(&handle));
     for _ in 0..3 {
         let gone = handle.clone();
@@ -179,7 +179,7 @@ async fn a_caller_that_goes_away_leaves_its_wish_and_no_ticket() {
 
 #[tokio::test]
 async fn it_decides_again_when_the_cores_deadline_comes() {
-    let (handle, seat) = open();
+    let (handle, seat) = open(Mandate::standing());
     let decisions = Arc::new(AtomicUsize::new(0));
     let script = Script {
         decisions: Arc::clone(&decisions),
@@ -205,7 +205,7 @@ async fn it_decides_again_when_the_cores_deadline_comes() {
 
 #[tokio::test]
 async fn an_unchanged_view_does_not_wake_readers() {
-    let (mut handle, seat) = open();
+    let (mut handle, seat) = open(Mandate::standing());
     let mut engine = seat.take(Script::default(), Notes::new(&handle));
     engine.decide();
     handle.view.mark_unchanged();
@@ -218,7 +218,7 @@ async fn an_unchanged_view_does_not_wake_readers() {
 
 #[tokio::test]
 async fn a_flood_is_cut_into_batches_and_nothing_of_it_is_lost() {
-    let (handle, seat) = open();
+    let (handle, seat) = open(Mandate::standing());
     let mut engine = seat.take(Script::default(), Notes::new(&handle));
     for _ in 0..BATCH + 10 {
         handle.facts.tell(Fact::Loaded).await;
@@ -241,7 +241,7 @@ async fn without_an_engine_or_an_answer_the_caller_is_told_so() {
         };
         rejected.kind
     };
-    let (handle, seat) = open();
+    let (handle, seat) = open(Mandate::standing());
     let late = in_time(handle.ask(increase(), clock::boot_ms())).await;
     assert_eq!(rejected(late), RejectedKind::DeadlineExceeded);
     drop(seat);
@@ -251,7 +251,7 @@ async fn without_an_engine_or_an_answer_the_caller_is_told_so() {
 
 #[tokio::test]
 async fn it_ends_when_nobody_can_tell_it_anything_any_more() {
-    let (handle, seat) = open();
+    let (handle, seat) = open(Mandate::standing());
     let notes = Notes {
         view: watch::channel(Arc::default()).1,
         seen: Arc::default(),
@@ -259,4 +259,32 @@ async fn it_ends_when_nobody_can_tell_it_anything_any_more() {
     let running = tokio::spawn(seat.take(Script::default(), notes).run());
     drop(handle);
     in_time(running).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_something_is_done_once_the_mandate_has_ended() {
+    let mandate = Mandate::standing();
+    let (handle, seat) = open(mandate.clone());
+    let script = Script {
+        decide: Some(Box::new(|script| {
+            let tickets = tickets(script).into_iter();
+            let answers = tickets.map(|ticket| Action::Answer {
+                ticket,
+                answer: Answer::Done,
+            });
+            let answers = answers.collect();
+            script.observed.clear();
+            answers
+        })),
+        ..Script::default()
+    };
+    let notes = Notes::new(&handle);
+    tokio::spawn(seat.take(script, notes).run());
+    assert_eq!(in_time(handle.ask(increase(), soon())).await, Answer::Done);
+    mandate.end();
+    let answer = in_time(handle.ask(increase(), soon())).await;
+    assert!(
+        matches!(answer, Answer::Rejected(ref r) if r.kind == RejectedKind::Unavailable),
+        "{answer:?}"
+    );
 }

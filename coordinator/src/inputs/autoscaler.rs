@@ -5,7 +5,6 @@
 //! Not here: which machine is chosen, and what counts as a repetition (`coordinator-core`).
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use coordinator_core::{Answer, Fact, GroupId, View};
 use proto_autoscaler::cloud_provider_server::CloudProvider;
@@ -33,14 +32,17 @@ mod callers;
 mod deadline;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod gpu;
 mod health;
 mod looked;
 mod membership;
 mod options;
+mod prices;
 mod reads;
 #[cfg(feature = "reflection")]
 mod reflection;
 mod server;
+mod tariff;
 mod template;
 mod tls;
 mod to_status;
@@ -56,6 +58,7 @@ use looked::Looked;
 /// The service. One for the process; it holds no state but what callers have looked at.
 pub struct Autoscaler {
     engine: Handle,
+    /// For those who let calls in.
     metrics: Metrics,
     looked: Looked,
     callers: Callers,
@@ -93,29 +96,27 @@ impl Autoscaler {
         )))
     }
 
-    /// Answers from the latest view and counts the call.
+    /// Answers from the latest view.
     fn read<Q, A>(
         &self,
         method: &'static str,
         request: Request<Q>,
         answer: impl FnOnce(&View, Q) -> Result<A, Status>,
     ) -> Result<Response<A>, Status> {
-        let started = Instant::now();
         self.saw(request.metadata());
         let outcome = self
             .view()
             .and_then(|view| answer(&view, request.into_inner()));
-        self.counted(method, started, outcome)
+        logged(method, outcome)
     }
 
-    /// Asks the engine and counts the call.
+    /// Asks the engine.
     async fn write<Q, A: Default>(
         &self,
         method: &'static str,
         request: Request<Q>,
         question: impl FnOnce(&Self, Q) -> Result<coordinator_core::Request, Status> + Send,
     ) -> Result<Response<A>, Status> {
-        let started = Instant::now();
         self.saw(request.metadata());
         let arrived_ms = match request.extensions().get::<Arrived>() {
             Some(Arrived(arrived_ms)) => *arrived_ms,
@@ -132,43 +133,34 @@ impl Autoscaler {
             },
             Err(status) => Err(status),
         };
-        self.counted(method, started, outcome)
+        logged(method, outcome)
     }
 
-    fn counted<A>(
-        &self,
-        method: &'static str,
-        started: Instant,
-        outcome: Result<A, Status>,
-    ) -> Result<Response<A>, Status> {
-        let code = outcome.as_ref().err().map_or(tonic::Code::Ok, Status::code);
-        self.metrics
-            .rpc(method, to_status::word(code), started.elapsed());
-        if let Err(status) = &outcome {
-            // Unimplemented is an answer of its own here, and asked for in every loop.
-            if code != tonic::Code::Unimplemented {
-                tracing::info!(
-                    method,
-                    code = to_status::word(code),
-                    message = status.message(),
-                    "call rejected"
-                );
-            }
-        }
-        outcome.map(Response::new)
-    }
-
-    /// Counts a call whose answer needs no view.
+    /// Answers a call that needs no view.
     fn fixed<Q, A>(
         &self,
         method: &'static str,
         request: &Request<Q>,
         outcome: Result<A, Status>,
     ) -> Result<Response<A>, Status> {
-        let started = Instant::now();
         self.saw(request.metadata());
-        self.counted(method, started, outcome)
+        logged(method, outcome)
     }
+}
+
+fn logged<A>(method: &'static str, outcome: Result<A, Status>) -> Result<Response<A>, Status> {
+    if let Err(status) = &outcome {
+        // Unimplemented is an answer of its own here, and asked for in every loop.
+        if status.code() != tonic::Code::Unimplemented {
+            tracing::info!(
+                method,
+                code = to_status::word(status.code()),
+                message = status.message(),
+                "call rejected"
+            );
+        }
+    }
+    outcome.map(Response::new)
 }
 
 #[tonic::async_trait]
@@ -275,18 +267,16 @@ impl CloudProvider for Autoscaler {
         &self,
         request: Request<GpuLabelRequest>,
     ) -> Result<Response<GpuLabelResponse>, Status> {
-        self.fixed("GPULabel", &request, Ok(GpuLabelResponse::default()))
+        self.fixed("GPULabel", &request, Ok(gpu::label()))
     }
 
     async fn get_available_gpu_types(
         &self,
         request: Request<GetAvailableGpuTypesRequest>,
     ) -> Result<Response<GetAvailableGpuTypesResponse>, Status> {
-        self.fixed(
-            "GetAvailableGPUTypes",
-            &request,
-            Ok(GetAvailableGpuTypesResponse::default()),
-        )
+        self.read("GetAvailableGPUTypes", request, |view, _| {
+            Ok(gpu::types(view))
+        })
     }
 
     async fn cleanup(
@@ -300,22 +290,16 @@ impl CloudProvider for Autoscaler {
         &self,
         request: Request<PricingNodePriceRequest>,
     ) -> Result<Response<PricingNodePriceResponse>, Status> {
-        self.fixed(
-            "PricingNodePrice",
-            &request,
-            Err(Status::unimplemented("prices are not known")),
-        )
+        self.read("PricingNodePrice", request, prices::of_node)
     }
 
     async fn pricing_pod_price(
         &self,
         request: Request<PricingPodPriceRequest>,
     ) -> Result<Response<PricingPodPriceResponse>, Status> {
-        self.fixed(
-            "PricingPodPrice",
-            &request,
-            Err(Status::unimplemented("prices are not known")),
-        )
+        self.read("PricingPodPrice", request, |view, asked| {
+            prices::of_pod(view, &asked)
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod declared;
 mod election;
 mod intake;
 mod leadership;
+mod lists;
 mod locks;
 mod mirror;
 mod nodes;
@@ -33,7 +34,7 @@ pub use mirror::Mirror;
 pub(crate) use mirror::Place;
 pub(crate) use nodes::{SUSPENDED, taint, taints};
 pub use nodes::{node_seen, provider_scheme};
-pub(crate) use notices::{FINALIZER, Kind, Notice};
+pub(crate) use notices::{Complaint, FINALIZER, Kind, Notice, Undo};
 
 use crate::{
     args::{Election, KubernetesSettings},
@@ -313,15 +314,12 @@ async fn ask(handle: Handle, mirror: Arc<Mirror>, notices: mpsc::Sender<Notice>,
             }
             Answer::Rejected(rejected) => {
                 let message = rejected.message;
-                pass_on(
-                    &notices,
-                    Notice::AskRejected {
-                        machine,
-                        id,
-                        message,
-                    },
-                )
-                .await;
+                let rejected = Complaint::AskRejected {
+                    machine,
+                    id,
+                    message,
+                };
+                pass_on(&notices, Notice::Complaint(rejected)).await;
                 return;
             }
         }

@@ -14,4 +14,4 @@ pub use board::{Board, Shown};
 pub use declared::{Declared, DeclaredNode};
 pub use folder::ReadFolder;
 pub use follow::{LabFolder, ReadLab};
-pub use socket::{AgentAccess, BindSocket, Desk, Socket};
+pub use socket::{AgentAccess, BindSocket, ServedLab, Socket};

@@ -8,16 +8,17 @@
 mod agents;
 mod backlog;
 mod commits;
+mod complaints;
 mod described;
 mod desk;
 mod events;
 #[cfg(test)]
 mod fake_api;
 mod nodes;
-mod notices;
 mod patch;
 mod pins;
 mod pods;
+mod postponed;
 mod records;
 mod writer;
 
@@ -38,6 +39,7 @@ use commits::Swap;
 use described::Described;
 use desk::Desk;
 use pins::Pins;
+use postponed::Postponed;
 use writer::Writer;
 
 use super::Outputs;
@@ -105,6 +107,7 @@ pub fn outputs(
         view: handle.view.clone(),
         events: tokio::sync::Mutex::default(),
         described: Described::default(),
+        postponed: Postponed::default(),
     };
     let worker = Worker {
         queue: Arc::clone(&queue),
@@ -190,7 +193,7 @@ impl Worker {
         } = self;
         let forward = async {
             while let Some(notice) = notices.recv().await {
-                queue.push(Job::Notice(notice));
+                queue.push(notice.into());
             }
         };
         tokio::select! {
@@ -237,7 +240,7 @@ async fn work(queue: &Queue, desk: &Arc<Desk>) {
     }
 }
 
-/// Queues a description of everything that people would read otherwise than it is.
+/// Queues a description of everything that people would read otherwise than it is, and what was postponed.
 async fn describe(queue: &Queue, desk: &Desk) {
     let mut view = desk.view.clone();
     loop {
@@ -246,6 +249,9 @@ async fn describe(queue: &Queue, desk: &Desk) {
             for job in desk.described.outdated(&latest) {
                 queue.push(job);
             }
+        }
+        for job in desk.postponed.due() {
+            queue.push(job);
         }
         for machine in desk.writer.pins.overdue() {
             queue.push(Job::PinKey(machine));
@@ -258,11 +264,18 @@ async fn describe(queue: &Queue, desk: &Desk) {
     }
 }
 
+/// How long a job that is tried until it is done rests after so many tries in vain before the latest.
+fn pause(tries: u32) -> Duration {
+    AGAIN
+        .saturating_mul(2_u32.saturating_pow(tries))
+        .min(LONGEST)
+}
+
 /// Publishes our key as soon as this process may write, however long that takes: no agent can be set up without it. Then
 /// sleeps for ever.
 async fn announce(desk: &Desk, key: &str) {
     desk.mandate().await;
-    let mut pauses = std::iter::successors(Some(AGAIN), |pause| Some((*pause * 2).min(LONGEST)));
+    let mut tries = 0;
     let mut said = None;
     while let Err(fault) = agents::announce(&desk.writer, key).await {
         let fault = fault.to_string();
@@ -270,7 +283,8 @@ async fn announce(desk: &Desk, key: &str) {
             tracing::warn!(fault, "cannot publish the coordinator's key, trying on");
             said = Some(fault);
         }
-        tokio::time::sleep(pauses.next().unwrap_or(LONGEST)).await;
+        tokio::time::sleep(pause(tries)).await;
+        tries += 1;
     }
     if said.is_some() {
         tracing::info!("the coordinator's key is published");

@@ -28,7 +28,7 @@ enum SettingFault {
     #[error("--broker-password-file needs a user in --broker, as in mqtts://coordinator@host:8883")]
     PasswordWithoutUser,
     #[error("{flag}")]
-    Link {
+    Unusable {
         flag: &'static str,
         #[source]
         source: LinkConfigFault,
@@ -111,5 +111,5 @@ fn unusable(source: LinkConfigFault) -> SettingFault {
         LinkSetting::PasswordFile => "--broker-password-file",
         LinkSetting::CaFile => "--broker-ca-file",
     };
-    SettingFault::Link { flag, source }
+    SettingFault::Unusable { flag, source }
 }

@@ -12,7 +12,6 @@ use crate::args::KubernetesSettings;
 use crate::inputs::kubernetes::{
     CallFault, Cluster, Inputs, Mirror, Shared, call, provider_scheme,
 };
-use crate::mandate::Mandate;
 use crate::outputs::commands::CoordinatorKey;
 use crate::outputs::kubernetes::{self, signing_seed};
 use crate::supervise::Ends;
@@ -53,7 +52,7 @@ impl Prepared {
         let shared = Shared {
             cluster,
             mirror: Arc::new(Mirror::default()),
-            mandate: Mandate::default(),
+            mandate: wiring.engine.mandate.clone(),
             metrics: wiring.metrics.clone(),
         };
         let mandate = shared.mandate.clone();

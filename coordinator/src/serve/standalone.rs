@@ -7,8 +7,7 @@ use serde_json::json;
 
 use super::{Broker, RunFault, Started, Wiring, host_name};
 use crate::args::StandaloneSettings;
-use crate::inputs::standalone::{AgentAccess, Board, Desk, LabFolder, Socket};
-use crate::mandate::Mandate;
+use crate::inputs::standalone::{AgentAccess, Board, LabFolder, ServedLab, Socket};
 use crate::outputs::commands::CoordinatorKey;
 use crate::outputs::standalone::{self, OpenStore, Replay, Standalone, Store};
 use crate::supervise::Ends;
@@ -59,7 +58,7 @@ impl Prepared {
         let outputs = Standalone::start(store, &replay, move |fact| facts.tell_blocking(fact))
             .map_err(RunFault::start)?;
         let board = Arc::new(Board::new(lab.declared(), outputs.memory()));
-        let desk = Desk {
+        let served = ServedLab {
             engine: wiring.engine.clone(),
             board: Arc::clone(&board),
             memory: outputs.memory(),
@@ -78,13 +77,16 @@ impl Prepared {
             }
             lab.follow(facts).await
         });
-        wiring.tasks.spawn_endless("socket", socket.serve(desk));
+        wiring.tasks.spawn_endless("socket", socket.serve(served));
         let (follower, view) = (Arc::clone(&board), wiring.engine.view.clone());
         wiring
             .tasks
             .spawn_endless("board", async move { follower.follow(view).await });
 
         let (engine, memory) = (wiring.engine.clone(), outputs.memory());
+        // The database is locked: there is no other coordinator of this state.
+        let mandate = engine.mandate.clone();
+        mandate.extend(u64::MAX);
         Ok(Started {
             seed,
             policy: Policy {
@@ -93,8 +95,7 @@ impl Prepared {
             },
             outputs: Box::new(outputs),
             key: Arc::new(key),
-            // The database is locked: there is no other coordinator of this state.
-            mandate: Mandate::standing(),
+            mandate,
             leader: host_name(),
             lab: Some(Arc::new(move || {
                 let shown = board.show(&engine.current());

@@ -301,6 +301,7 @@ fn core_pods_keep_their_numbers() {
             limits: map("cpu", quantity("2")),
             requests: map("cpu", quantity("1")),
         }),
+        ..Default::default()
     };
     let resources = "4218 0a0a 0a03637075 1203 0a0132 120a 0a03637075 1203 0a0131";
     pin(&container, resources);
@@ -312,11 +313,30 @@ fn core_pods_keep_their_numbers() {
         spec: Some(v1::PodSpec {
             containers: vec![container.clone()],
             init_containers: vec![container],
+            ..Default::default()
         }),
     };
     pin(
         &pod,
         &format!("0a03 0a0170 1239 121a {resources} a2011a {resources}"),
+    );
+    pin(
+        &v1::Container {
+            restart_policy: "Always".into(),
+            ..Default::default()
+        },
+        "c20106 416c77617973",
+    );
+    pin(
+        &v1::PodSpec {
+            overhead: map("cpu", quantity("1")),
+            resources: Some(v1::ResourceRequirements {
+                requests: map("cpu", quantity("1")),
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
+        "82020a 0a03637075 1203 0a0131 c2020c 120a 0a03637075 1203 0a0131",
     );
 }
 

@@ -113,11 +113,22 @@ impl ClusterStage {
     /// When the program does not start.
     #[expect(clippy::print_stderr, reason = "people must know which one was tested")]
     pub fn autoscaler(&self) -> Result<Autoscaler> {
+        if let Some(real) = self.real_autoscaler(&[])? {
+            eprintln!("the autoscaler that {REAL} names asks for machines");
+            return Ok(real);
+        }
+        eprintln!("{REAL} is not set: the model asks for machines");
+        Ok(Autoscaler::Model(self.model()?.spawn()))
+    }
+
+    /// Starts the program that the environment names, if it names one, with flags beside those of every test.
+    ///
+    /// # Errors
+    /// When the program does not start.
+    pub fn real_autoscaler(&self, flags: &[&str]) -> Result<Option<Autoscaler>> {
         let Some(program) = std::env::var_os(REAL) else {
-            eprintln!("{REAL} is not set: the model asks for machines");
-            return Ok(Autoscaler::Model(self.model()?.spawn()));
+            return Ok(None);
         };
-        eprintln!("the autoscaler that {REAL} names asks for machines");
         let address = &self.coordinator.ports().grpc;
         let config = format!("address: \"{address}\"\ngrpc_timeout: 5s\n");
         let config = self.work.write("cloud-config.yaml", config)?;
@@ -125,6 +136,7 @@ impl ClusterStage {
         let mut command = Command::new(PathBuf::from(program));
         command
             .args(FLAGS)
+            .args(flags)
             .arg(format!("--cloud-config={}", config.display()))
             .arg(format!(
                 "--kubeconfig={}",
@@ -132,12 +144,12 @@ impl ClusterStage {
             ))
             .arg(format!("--address=127.0.0.1:{}", port.number()));
         let process = Process::start(&self.work, "cluster-autoscaler", &command)?;
-        Ok(Autoscaler::Real(Box::new(Real {
+        Ok(Some(Autoscaler::Real(Box::new(Real {
             process,
             port,
             http: reqwest::Client::builder().no_proxy().build()?,
             statuses: Api::namespaced(self.client(), "kube-system"),
-        })))
+        }))))
     }
 }
 

@@ -6,12 +6,13 @@
 //! still be on its way. It goes on deciding, because it does not know.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::Report;
 use coordinator::inputs::reports::parse;
 use coordinator::outputs::commands::to_wire;
-use coordinator_core::{Action, AgentId, AgentInfo, Command, Fact, Lab};
+use coordinator_core::{Action, AgentId, AgentInfo, Answer, Command, Fact, Lab};
 
 use super::broker::Saying;
 use super::declared;
@@ -140,7 +141,7 @@ impl World {
                     info.high_water.clone_from(&known.high_water);
                 }
                 coordinator.infos.insert(agent, info.clone());
-                vec![Fact::AgentInfo(info)]
+                vec![Fact::AgentInfo(Arc::new(info))]
             }
             Saying::Report(report) => coordinator.read(&agent, &report),
         };
@@ -219,6 +220,11 @@ impl World {
                 let put = Put::Agent { agent, key };
                 self.after(1, Event::Lands(Box::new(Write::silent(put))));
             }
+            // Who does not lead any more tells nobody that something is done.
+            Action::Answer {
+                ticket,
+                answer: Answer::Done,
+            } if !self.may_write(process) => self.forget_caller(ticket),
             Action::Answer { ticket, answer } => self.judge_answer(ticket, &answer),
             Action::Send(command) => self.send(process, &command),
             Action::Ping { agent } => {
@@ -321,7 +327,7 @@ impl Coordinator {
                     .filter(|info| info.high_water != high_water)
                 {
                     info.high_water = high_water;
-                    facts.push(Fact::AgentInfo(info.clone()));
+                    facts.push(Fact::AgentInfo(Arc::new(info.clone())));
                 }
                 facts
             }

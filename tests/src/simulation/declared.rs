@@ -15,6 +15,8 @@ pub(super) const RELAYS: [&str; 2] = ["nas", "pi"];
 pub(super) const BOOT_MS: u64 = 90_000;
 /// How long everything must be silent before off is inferred.
 pub(super) const HOLD_MS: u64 = 60_000;
+/// Messages take less than this longer than their way.
+pub(super) const LAG_MS: u64 = 6_000;
 
 pub(super) fn group_id() -> GroupId {
     GroupId::new("default/workers")
@@ -53,8 +55,10 @@ pub(super) fn group(dice: &mut Dice) -> GroupSpec {
         },
         declared: Declared::default(),
         scale_down: None,
+        energy: None,
         require_proof: dice.percent(70),
         paused: false,
+        concerns: Concerns::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use coordinator_core::{
 use proto_mqtt::key::{COORDINATOR_KID, Signer};
 use proto_mqtt::{AgentTopic, Envelope, Payload, Purpose};
 
-use super::declared::{MACHINES, RELAYS, group_id};
+use super::declared::{LAG_MS, MACHINES, RELAYS, group_id};
 use super::hosts::Power;
 use super::world::{Event, Faults, World};
 
@@ -341,7 +341,7 @@ impl World {
     fn disturb_network(&mut self) {
         self.faults.loss = self.dice.roll(25);
         self.faults.repeat = self.dice.roll(30);
-        self.faults.lag_ms = self.dice.roll(6_000);
+        self.faults.lag_ms = self.dice.roll(LAG_MS);
         self.faults.bmc_fails = self.dice.roll(40);
         let ms = self.dice.between(5_000, 40_000);
         self.after(ms, Event::Deed(Deed::Heal));

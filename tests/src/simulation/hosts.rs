@@ -9,7 +9,7 @@ use super::declared::has_kubelet;
 use super::world::{Event, World};
 
 /// From power to the kernel's first tick.
-const FIRMWARE_MS: u64 = 5_000;
+pub(super) const FIRMWARE_MS: u64 = 5_000;
 /// Between two renewals of a kubelet's Lease.
 const LEASE_MS: u64 = 10_000;
 /// How long the cluster waits for a Lease before it calls a Node not ready.
@@ -150,6 +150,7 @@ impl World {
         host.boots += 1;
         host.kernel_ms = now_ms + FIRMWARE_MS;
         host.came_on_ms = now_ms;
+        self.model.forget_fall(name);
         self.note(|| format!("{name} has power"));
         self.plan(name, takes_ms, Change::Boots);
     }

@@ -5,26 +5,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_core::Job;
 use coordinator_core::{
     Answer, Ask, Command, GroupRecord, MachineId, MachineRecord, OperationKind, OverridePower,
     PowerPolicy, PowerState, Request, Ticket, Verb,
 };
-use proto_mqtt::Order;
 
-use super::declared::HOLD_MS;
-use super::hosts::Power;
+use super::declared::{HOLD_MS, LAG_MS};
+use super::hosts::FIRMWARE_MS;
 use super::world::World;
 
 /// A request explains what happens for so long: the caller's deadline, a slow store and a restart fit into it.
 const EXPLAINS_MS: u64 = 40_000;
 /// A command may act so long after it was sent: its challenge is older then than any agent accepts.
-const COMMAND_MS: u64 = 36_000;
+pub(super) const COMMAND_MS: u64 = 36_000;
 /// How long what was true of a machine's power may be told after it has changed: its hold time, and its signs on their way.
 const HINDSIGHT_MS: u64 = HOLD_MS + 30_000;
 
 /// The latest that a write of what was so before a declaration lands after it.
 const LATE_MS: u64 = 5_000;
+/// What a coordinator allows for clocks that are not exact to the second.
+const SLACK_MS: u64 = 2_500 + LAG_MS;
 /// The longest boot.
 const BOOTING_MS: u64 = 50_000;
 
@@ -32,17 +32,24 @@ const BOOTING_MS: u64 = 50_000;
 pub(super) struct Model {
     pub(super) broken: Option<String>,
     wishes: Vec<Wish>,
-    operations: BTreeMap<String, OperationKind>,
-    commands: BTreeMap<String, Sent>,
-    carried: BTreeSet<String>,
+    pub(super) operations: BTreeMap<String, OperationKind>,
+    pub(super) commands: BTreeMap<String, Sent>,
+    pub(super) carried: BTreeSet<String>,
     /// The record that each coordinator handed to the store last.
     issued: BTreeMap<(u32, MachineId), MachineRecord>,
-    /// When a wake of each machine was last ordered, and by which operation it is going down.
+    /// When a wake of each machine was last handed out, and by which operation it is going down.
     ordered_ms: BTreeMap<String, u64>,
-    falling: BTreeMap<String, String>,
+    pub(super) falling: BTreeMap<String, String>,
     tickets: u64,
     /// When a declaration came back.
     pub(super) declared_ms: BTreeMap<String, u64>,
+}
+
+impl Model {
+    /// What took a machine down is over once it has power again.
+    pub(super) fn forget_fall(&mut self, name: &str) {
+        self.falling.remove(name);
+    }
 }
 
 /// Something that somebody asked for.
@@ -59,10 +66,11 @@ struct Wish {
     refused: bool,
 }
 
-struct Sent {
-    operation: String,
-    boot_id: Option<String>,
-    at_ms: u64,
+/// A command that a coordinator sent.
+pub(super) struct Sent {
+    pub(super) operation: String,
+    pub(super) boot_id: Option<String>,
+    pub(super) at_ms: u64,
     /// It moves power.
     moves: bool,
 }
@@ -83,7 +91,7 @@ impl World {
         self.model.broken.get_or_insert(promise);
     }
 
-    fn holds(&mut self, kept: bool, promise: impl FnOnce() -> String) {
+    pub(super) fn holds(&mut self, kept: bool, promise: impl FnOnce() -> String) {
         if !kept {
             self.breaks(promise());
         }
@@ -110,6 +118,14 @@ impl World {
     pub(super) fn forget_callers(&mut self, process: u32) {
         for wish in &mut self.model.wishes {
             wish.unsure |= wish.process == process;
+        }
+    }
+
+    /// A caller hears that nobody knows.
+    pub(super) fn forget_caller(&mut self, ticket: Ticket) {
+        for wish in &mut self.model.wishes {
+            wish.unsure |= wish.tickets.contains(&ticket);
+            wish.tickets.retain(|t| *t != ticket);
         }
     }
 
@@ -165,7 +181,17 @@ impl World {
     fn may_be_adopted(&self, machine: &MachineId) -> bool {
         let record = self.store.machines.get(machine);
         let proof = record.is_some_and(|r| r.order.as_ref().is_some_and(|o| o.then_wake));
-        let proven = !self.group.require_proof || record.is_some_and(|r| r.proven_at_ms.is_some());
+        // What is stored of a machine and of its group are two writes, on their way together.
+        let issued = self
+            .model
+            .issued
+            .iter()
+            .filter(|((_, id), _)| id == machine);
+        let proven = !self.group.require_proof
+            || record
+                .into_iter()
+                .chain(issued.map(|(_, record)| record))
+                .any(|record| record.proven_at_ms.is_some());
         proof || proven && self.was_on_lately(machine.as_str())
     }
 
@@ -222,9 +248,7 @@ impl World {
             (Request::Increase { .. }, Answer::Rejected(_)) => !wish.stored || wish.unsure,
             (Request::Delete { nodes, .. }, Answer::Done) => {
                 let named = |m: &MachineId| nodes.iter().any(|node| node.name == m.as_str());
-                // After a write of unknown outcome a coordinator answers from what it knew before.
-                let unsure = self.now_ms < self.store.unsure_until_ms;
-                unsure || !self.store.group.wanted.iter().any(named)
+                !self.store.group.wanted.iter().any(named)
             }
             (Request::Delete { .. } | Request::Decrease { .. } | Request::Ask { .. }, _) => true,
         };
@@ -281,10 +305,6 @@ impl World {
         if let Some(operation) = begun {
             let (kind, by) = (operation.kind, operation.by.clone());
             self.note(|| format!("{kind:?} of {id} begins ({by}): {}", operation.id));
-            if kind == OperationKind::Wake {
-                let name = id.as_str().to_owned();
-                self.model.ordered_ms.insert(name, self.now_ms);
-            }
             let wished = match kind {
                 OperationKind::Wake => self.is_wished_on(id, record),
                 // A wake that had left is taken back by an order; a refused stop goes on whatever was wished since.
@@ -296,6 +316,16 @@ impl World {
             self.holds(wished, || {
                 format!("{kind:?} of {id} begins, and nobody wishes it")
             });
+        }
+        let was_ordered = before
+            .operation
+            .as_ref()
+            .is_some_and(|op| op.ordered_at_ms.is_some());
+        let ordered =
+            operation.filter(|op| op.ordered_at_ms.is_some() && (begun.is_some() || !was_ordered));
+        if ordered.is_some_and(|op| op.kind == OperationKind::Wake) {
+            let name = id.as_str().to_owned();
+            self.model.ordered_ms.insert(name, self.now_ms);
         }
         if before.order.is_none() && record.order.is_some() {
             self.judge_order(id, &before, record);
@@ -339,9 +369,8 @@ impl World {
         if record.proven_at_ms.is_some() && record.proven_at_ms != before.proven_at_ms {
             let ordered = self.model.ordered_ms.get(name).copied();
             let came_ms = self.hosts.get(name).map_or(0, |host| host.came_on_ms);
-            // Who was booting already when the wake was ordered cannot always be told from who woke by it; nor can, after
-            // a restart of the coordinator, whose wake had not been sent.
-            let ours = ordered.is_some_and(|at| at <= came_ms + BOOTING_MS);
+            // A machine counts its uptime from its kernel's start: nobody can tell what its firmware did before.
+            let ours = ordered.is_some_and(|at| at <= came_ms + FIRMWARE_MS + SLACK_MS);
             self.tally.count("a machine was proven");
             self.holds(ours, || format!("{id} is called proven and came by itself"));
         }
@@ -391,93 +420,5 @@ impl World {
             let meant = command.boot_id.is_some();
             self.holds(meant, || format!("{target} is to stop in whatever boot"));
         }
-    }
-
-    /// An agent carries an order out.
-    pub(super) fn judge_effect(&mut self, agent: &str, job: &Job) {
-        let (stops, wakes) = match &job.order {
-            Order::PowerOff | Order::RedfishOff { .. } => (true, false),
-            Order::Wake(_) | Order::RedfishOn(_) => (false, true),
-            Order::RedfishStatus(_)
-            | Order::PowerReboot
-            | Order::Cancel { .. }
-            | Order::Barrier
-            | Order::Refresh
-            | Order::Unknown { .. } => (false, false),
-        };
-        if !stops && !wakes {
-            return;
-        }
-        let (id, target) = (job.id.to_string(), job.target.as_str().to_owned());
-        let word = job.order.word().to_owned();
-        self.note(|| format!("{agent} carries out {word} for {target}: {id}"));
-        let Some(sent) = self.model.commands.get(&id) else {
-            return self.breaks(format!("{agent} obeyed {id}, which no coordinator sent"));
-        };
-        let (operation, boot_id) = (sent.operation.clone(), sent.boot_id.clone());
-        let age_ms = self.now_ms - sent.at_ms;
-        let kind = self.model.operations.get(&operation).copied();
-        let fits = kind
-            == Some(if stops {
-                OperationKind::Stop
-            } else {
-                OperationKind::Wake
-            });
-        self.holds(fits, || format!("{word} for {target} belongs to {kind:?}"));
-        self.holds(age_ms <= COMMAND_MS, || {
-            format!("{word} for {target} acted {age_ms} ms after it was sent")
-        });
-        if wakes {
-            return;
-        }
-        self.judge_stop(&target, job, (&operation, boot_id));
-    }
-
-    fn judge_stop(&mut self, target: &str, job: &Job, sent: (&str, Option<String>)) {
-        let (operation, boot_id) = sent;
-        let Some(host) = self.hosts.get(target) else {
-            return self.breaks(format!("{target} is no machine"));
-        };
-        let (boot, power) = (host.boot_id(target), host.power);
-        if let Order::PowerOff = job.order {
-            let once = self.model.carried.insert(operation.to_owned());
-            self.holds(once, || {
-                format!("{target} was stopped twice by {operation}")
-            });
-            self.holds(boot_id.as_ref() == Some(&boot), || {
-                format!("a stop for {boot_id:?} acted on {boot}")
-            });
-        }
-        let stored = self.store.machines.get(&MachineId::new(target));
-        let current = stored.and_then(|record| record.operation.as_ref());
-        let stands = current.is_some_and(|current| current.id == operation);
-        self.holds(stands, || {
-            format!("{target} was stopped by {operation}, which does not stand any more")
-        });
-        let pods = self.cluster.pods.contains_key(target);
-        self.holds(!pods, || format!("{target} was stopped under its pods"));
-        if power == Power::Falling {
-            let by = self.model.falling.get(target).cloned();
-            let same = by.as_deref().is_none_or(|by| by == operation);
-            self.holds(same, || {
-                format!("{target} is stopped by {operation} and {by:?} at once")
-            });
-        }
-        self.tally.count("a stop was carried out");
-        self.model
-            .falling
-            .insert(target.to_owned(), operation.to_owned());
-    }
-
-    /// A Node is to be deleted or suspended.
-    pub(super) fn judge_retire(&mut self, name: &str, uid: &str) {
-        let current = self.cluster.nodes.get(name).filter(|node| node.uid == uid);
-        let host = self.hosts.get(name);
-        let lives = current.is_some_and(|node| {
-            host.is_some_and(|host| host.power == Power::On && node.boot_id == host.boot_id(name))
-        });
-        self.holds(!lives, || {
-            format!("the Node of {name} is taken away, and {name} lives")
-        });
     }
 }

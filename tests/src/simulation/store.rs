@@ -23,8 +23,6 @@ pub(super) struct Store {
     pub(super) writes: u64,
     /// The latest write on its way lands then: writes keep their order.
     landing_ms: u64,
-    /// Until then a coordinator may not know what a write of unknown outcome has stored.
-    pub(super) unsure_until_ms: u64,
 }
 
 /// What is to be stored.
@@ -158,7 +156,10 @@ impl World {
             } if deadline_ms.is_none_or(|at| self.now_ms <= at) => {
                 Some(self.land_group(expected, record, fate))
             }
-            late @ Put::Group { .. } => failed(&late),
+            Put::Group { .. } => Some(Fact::CommitFailed {
+                group: group_id(),
+                fault: StoreFault::TooLate,
+            }),
             Put::Machine {
                 machine,
                 version,
@@ -179,9 +180,6 @@ impl World {
             return Fact::CommitLost { group, record };
         }
         self.judge_commit(&record, fate == Fate::Unsure);
-        if fate == Fate::Unsure {
-            self.store.unsure_until_ms = self.now_ms + 2 * ECHO_MS;
-        }
         let sequence = record.sequence;
         self.note(|| format!("stored: sequence {sequence}, wanted {:?}", record.wanted));
         self.store.group = record.clone();

@@ -142,11 +142,7 @@ impl World {
         let off = !on && self.is_wished_off(&machine.id, &record);
         let reached = match (on, off) {
             // Silence is no reason to wake a machine, nor to believe that one is off that was to stop; both were told.
-            (true, _) => {
-                power == Power::On
-                    || machine.phase == PhaseName::Unknown
-                    || machine.why == "NoWayToStop"
-            }
+            (true, _) => power == Power::On || machine.phase == PhaseName::Unknown,
             (_, true) => power == Power::Off || machine.why == "NotStopped",
             (false, false) => true,
         };

@@ -182,6 +182,7 @@ fn shown() -> View {
         instances: Vec::new(),
         template: None,
         scale_down: None,
+        energy: None,
         node_object_policy: NodeObjectPolicy::Delete,
         debug: String::new(),
         frozen: false,

@@ -265,7 +265,7 @@ impl Stage {
         };
         let (inputs, notices) = Inputs::new(shared.clone(), &settings);
         let mandate = shared.mandate.clone();
-        let (handle, seat) = engine::open();
+        let (handle, seat) = engine::open(mandate.clone());
         let (outputs, worker) = outputs(shared, &handle, notices, "ed25519:test".to_owned());
         let (sender, facts) = mpsc::unbounded_channel();
         let script = Script {

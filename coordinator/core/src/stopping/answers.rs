@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::orders::{Obstacle, order, wait_out};
+use super::orders::{Obstacle, order_once_stored, wait_out};
 use super::{Step, Stopping};
 use crate::agents::Agents;
 use crate::facts::{Report, ReportState};
@@ -38,7 +38,7 @@ pub(crate) fn pods_listed(
         return;
     }
     match outcome {
-        Ok(pods) if pods.is_empty() => order(machine, &mut stopping, agents, ctx),
+        Ok(pods) if pods.is_empty() => order_once_stored(machine, &mut stopping, agents, ctx),
         Ok(pods) => {
             let message = format!("Not stopped: {} still run on it", list(&pods));
             wait_out(
@@ -86,6 +86,15 @@ pub(crate) fn reported(machine: &mut Machine, report: &Report, agents: &Agents, 
             format!("{} has accepted the stop", report.agent),
         ),
         ReportState::Running | ReportState::Done => going_down(machine, &mut stopping, report, ctx),
+        // Another order has taken the place of this one already.
+        ReportState::Refused
+        | ReportState::Failed
+        | ReportState::Aborted
+        | ReportState::Interrupted
+            if stopping
+                .last
+                .as_ref()
+                .is_some_and(|last| *last != report.command) => {}
         ReportState::Refused
         | ReportState::Failed
         | ReportState::Aborted

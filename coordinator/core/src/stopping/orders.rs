@@ -34,6 +34,25 @@ pub(crate) fn order(
             return;
         }
     }
+    no_way(machine, stopping, ctx);
+}
+
+/// Lets the order go once it is stored that it may leave. Until then nothing has, and what was seen is looked at again.
+pub(crate) fn order_once_stored(
+    machine: &mut Machine,
+    stopping: &mut Stopping,
+    agents: &mut Agents,
+    ctx: &mut Ctx<'_>,
+) {
+    if machine.is_ordered() {
+        return order(machine, stopping, agents, ctx);
+    }
+    stopping.gate = machine.order_may_leave(ctx);
+    stopping.step = Step::Listing { asked_ms: None };
+}
+
+/// Nobody could carry the order out.
+pub(crate) fn no_way(machine: &mut Machine, stopping: &mut Stopping, ctx: &mut Ctx<'_>) {
     let message = String::from("Not stopped: its agent is not heard and no relay reaches its BMC");
     wait_out(
         machine,
@@ -200,5 +219,8 @@ pub(crate) fn wait_out(
     let again_ms = ctx.now.boot_ms.saturating_add(obstacle.again_in_ms);
     ctx.at(again_ms);
     stopping.step = Step::Waiting { again_ms };
+    if !stopping.order_left {
+        machine.order_stayed();
+    }
     machine.complain(obstacle.why, obstacle.message, ctx);
 }

@@ -1,11 +1,14 @@
 //! First contact, silence, power cuts, people: nothing is stopped that nobody may stop.
 
 use coordinator_core::{
-    Answer, Ask, Fact, GroupSpec, MachineId, OverridePower, PhaseName, RejectedKind, Request,
+    Answer, Ask, Concern, Fact, GroupSpec, InstanceState, Joins, MachineId, MachineSpec,
+    MachineView, NodeSeen, OverridePower, PhaseName, RejectedKind, Request,
 };
 
-use crate::declare::{bmc, delete, group, group_id, group_spec, increase, kubelet, lab, machine};
-use crate::steps::phase;
+use crate::declare::{
+    bmc, delete, group, group_id, group_spec, increase, kubelet, lab, machine, machine_spec,
+};
+use crate::steps::{phase, running};
 use crate::world::World;
 
 fn target(world: &mut World) -> u32 {
@@ -225,4 +228,110 @@ fn deleting_declarations_moves_no_power() {
     world.redeclare(Fact::GroupRemoved(group_id()));
     world.run_for(600_000);
     assert_eq!(world.effects.len(), before);
+}
+
+#[test]
+fn a_machine_found_on_beyond_the_maximum_counts_once_there_is_room() {
+    let sized = |max| {
+        Fact::GroupApplied(GroupSpec {
+            require_proof: false,
+            max_size: Some(max),
+            ..group_spec()
+        })
+    };
+    let mut world = World::new(vec![sized(1), machine("m1"), machine("m2")]);
+    world.set_power("m1", true);
+    world.set_power("m2", true);
+    world.run_for(30_000);
+    assert_eq!(target(&mut world), 1);
+    assert_eq!(phase(&mut world, "m2"), PhaseName::Running, "left alone");
+    world.redeclare(sized(2));
+    world.run_for(30_000);
+    assert_eq!(target(&mut world), 2);
+    assert!(world.effects.is_empty());
+}
+
+const FOREIGN: &str = "aws:///elsewhere/i-1";
+
+fn shown(world: &mut World, name: &str) -> MachineView {
+    let now = world.now();
+    MachineView::clone(&world.lab.view(now).machines[&MachineId::new(name)])
+}
+
+fn states(world: &mut World) -> Vec<InstanceState> {
+    let now = world.now();
+    let group = world.lab.view(now).groups[&group_id()].clone();
+    let states = group.instances.iter().map(|one| one.state.clone());
+    states.collect()
+}
+
+#[test]
+fn a_woken_machine_whose_node_has_a_foreign_id_does_not_run_until_that_id_is_declared() {
+    let unasked = Fact::GroupApplied(GroupSpec {
+        require_proof: false,
+        ..group_spec()
+    });
+    let mut world = World::new(vec![unasked, kubelet("k1")]);
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    let brought = NodeSeen {
+        name: "k1".into(),
+        uid: "by-hand".into(),
+        provider_id: FOREIGN.into(),
+        ..NodeSeen::default()
+    };
+    world.nodes.insert("k1".into(), brought);
+    world.run_for(120_000);
+    let told = shown(&mut world, "k1");
+    let message = &told.concerns[&Concern::ForeignProviderId];
+    for word in [
+        FOREIGN,
+        "homelab://default/k1",
+        "delete the Node",
+        "providerID",
+    ] {
+        assert!(message.contains(word), "{word:?} is not in {message:?}");
+    }
+    assert_eq!((told.why, told.ready), ("ForeignProviderID", false));
+    assert_eq!(states(&mut world), [InstanceState::Creating]);
+    // Past its boot timeout it is no other machine.
+    world.run_for(900_000);
+    assert_eq!(states(&mut world), [InstanceState::Creating]);
+    assert_eq!(shown(&mut world, "k1").why, "ForeignProviderID");
+    let events = world.reasons().into_iter();
+    assert_eq!(events.filter(|r| *r == "ForeignProviderID").count(), 1);
+    world.redeclare(Fact::MachineApplied(MachineSpec {
+        joins: Joins::Kubelet,
+        provider_id: Some(FOREIGN.into()),
+        ..machine_spec("k1")
+    }));
+    world.run_for(30_000);
+    assert_eq!(states(&mut world), [InstanceState::Running]);
+    let told = shown(&mut world, "k1");
+    assert!(told.ready && told.concerns.is_empty(), "{told:?}");
+}
+
+#[test]
+fn a_running_machine_whose_node_comes_back_with_a_foreign_id_counts_again_once_that_is_mended() {
+    let mut world = running(vec![group(), kubelet("k1")], 1);
+    let right = world.nodes["k1"].clone();
+    let register = |world: &mut World, uid: &str, provider_id: &str| {
+        let node = NodeSeen {
+            uid: uid.into(),
+            provider_id: provider_id.into(),
+            ..right.clone()
+        };
+        world.nodes.insert("k1".into(), node.clone());
+        world.tell(Fact::NodeSeen(node));
+        world.run_for(15_000);
+    };
+    register(&mut world, "second", FOREIGN);
+    assert_eq!(states(&mut world), [InstanceState::Creating]);
+    assert!(!shown(&mut world, "k1").ready);
+    assert_eq!(target(&mut world), 1, "it is wanted still");
+    register(&mut world, "third", "");
+    assert_eq!(world.nodes["k1"].provider_id, "homelab://default/k1");
+    assert_eq!(states(&mut world), [InstanceState::Running]);
+    let told = shown(&mut world, "k1");
+    assert!(told.ready && told.concerns.is_empty(), "{told:?}");
+    assert_eq!(told.why, "Running");
 }

@@ -28,7 +28,8 @@ macro_rules! named {
 named!(
     /// Where the machine is: its phase, and the step of a stop.
     Start {
-        Unknown, Off, Waking, WakeFailed, Running, Silent, Appearing, Fencing, Listing, HeldByPods, Ordered, GoingDown,
+        Unknown, Off, Waking, WakeFailed, Running, Silent, Appearing, Fencing, Listing, ListingAgain, HeldByPods,
+        Ordered, GoingDown,
     }
 );
 
@@ -112,16 +113,19 @@ impl Bench {
         self.tell(Fact::Cluster { up: true });
         self.tell(Fact::Loaded);
         self.tell(Fact::Leading { epoch: 1 });
-        self.tell(Fact::AgentInfo(AgentInfo {
-            agent: AgentId::new("pi"),
-            key: None,
-            segments: vec!["default".into()],
-            credentials: None,
-            wake_armed: None,
-            arch: None,
-            macs: Vec::new(),
-            high_water: Vec::new(),
-        }));
+        self.tell(Fact::AgentInfo(
+            AgentInfo {
+                agent: AgentId::new("pi"),
+                key: None,
+                segments: vec!["default".into()],
+                credentials: None,
+                wake_armed: None,
+                arch: None,
+                macs: Vec::new(),
+                high_water: Vec::new(),
+            }
+            .into(),
+        ));
         self.beat();
         self.settle();
     }
@@ -174,12 +178,16 @@ impl Bench {
                 bench.apply(Input::Fenced);
                 bench.pass(6_000);
             }
+            Start::ListingAgain => {
+                bench = Self::at(Start::Listing);
+                bench.apply(Input::PodsGone);
+            }
             Start::HeldByPods => {
                 bench = Self::at(Start::Listing);
                 bench.apply(Input::PodsLeft);
             }
             Start::Ordered => {
-                bench = Self::at(Start::Listing);
+                bench = Self::at(Start::ListingAgain);
                 bench.apply(Input::PodsGone);
             }
             Start::GoingDown => {

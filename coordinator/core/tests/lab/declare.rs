@@ -21,8 +21,10 @@ pub(crate) fn group_spec() -> GroupSpec {
         node_object_policy: NodeObjectPolicy::Delete,
         declared: Declared::default(),
         scale_down: None,
+        energy: None,
         require_proof: true,
         paused: false,
+        concerns: Concerns::new(),
     }
 }
 

@@ -76,16 +76,19 @@ fn a_pause_holds_up_what_is_under_way() {
 #[test]
 fn a_relay_that_became_the_last_one_after_its_order_is_not_stopped() {
     let mut world = running(vec![group(), kubelet("k1"), machine("m2")], 1);
-    world.tell(Fact::AgentInfo(AgentInfo {
-        agent: AgentId::new("k1"),
-        key: Some("ed25519:k1".into()),
-        segments: vec!["default".into()],
-        credentials: None,
-        wake_armed: None,
-        arch: None,
-        macs: vec![],
-        high_water: vec![],
-    }));
+    world.tell(Fact::AgentInfo(
+        AgentInfo {
+            agent: AgentId::new("k1"),
+            key: Some("ed25519:k1".into()),
+            segments: vec!["default".into()],
+            credentials: None,
+            wake_armed: None,
+            arch: None,
+            macs: vec![],
+            high_water: vec![],
+        }
+        .into(),
+    ));
     world.pods.insert("k1".into(), vec!["default/late".into()]);
     assert_eq!(world.call(delete(&["k1"])), Answer::Done);
     world.run_for(20_000);

@@ -7,7 +7,7 @@ use coordinator_core::{
     PowerRead, Report, ReportState, StoreFault, Taint, Verb,
 };
 
-use crate::world::{Effect, World};
+use crate::world::{Effect, Store, World};
 
 const FENCE: &str = "homelab-autoscaler.dev/power-off";
 
@@ -18,14 +18,21 @@ impl World {
                 group,
                 expected,
                 record,
-                deadline_ms: _,
-            } => self.commit(group, expected, record),
+                deadline_ms,
+            } => {
+                let turn_ms = self.now_ms + self.store_queue_ms;
+                if deadline_ms.is_some_and(|deadline| deadline <= turn_ms) {
+                    let fault = StoreFault::TooLate;
+                    return self.later(self.store_queue_ms, Fact::CommitFailed { group, fault });
+                }
+                self.commit(group, expected, record);
+            }
             Action::Record {
                 machine,
                 version,
                 record,
             } => {
-                if self.store_up {
+                if self.store == Store::Up {
                     self.writes += 1;
                     self.store_machines.insert(machine.clone(), *record);
                     self.later(2, Fact::Recorded { machine, version });
@@ -79,18 +86,17 @@ impl World {
     }
 
     fn commit(&mut self, group: GroupId, expected: u64, record: GroupRecord) {
-        if !self.store_up {
-            return self.later(
-                3,
-                Fact::CommitFailed {
-                    group,
-                    fault: StoreFault::Unavailable,
-                },
-            );
+        let stored = self.store_groups.entry(group.clone()).or_default();
+        let is_next = stored.sequence == expected;
+        if self.store != Store::Up {
+            if self.store == Store::Mute && is_next {
+                *stored = record;
+            }
+            let fault = StoreFault::Unavailable;
+            return self.later(3, Fact::CommitFailed { group, fault });
         }
         self.writes += 1;
-        let stored = self.store_groups.entry(group.clone()).or_default();
-        if stored.sequence == expected {
+        if is_next {
             *stored = record;
             let sequence = stored.sequence;
             self.later(3, Fact::Committed { group, sequence });
@@ -102,14 +108,9 @@ impl World {
 
     fn fence(&mut self, machine: MachineId, name: &str, cordon: Cordon) {
         self.writes += 1;
-        let Some(node) = self.nodes.get_mut(name) else {
-            return self.later(
-                3,
-                Fact::Fenced {
-                    machine,
-                    outcome: Err("no such Node".into()),
-                },
-            );
+        let Some(node) = self.nodes.get_mut(name).filter(|_| !self.fences_fail) else {
+            let outcome = Err("no such Node".into());
+            return self.later(3, Fact::Fenced { machine, outcome });
         };
         node.unschedulable = true;
         if cordon == Cordon::Persons {
@@ -245,6 +246,9 @@ impl World {
     }
 
     fn wake(&mut self, command: &Command, target: &str) {
+        if self.refuses_wakes {
+            return self.report(command, ReportState::Refused, "busy", None);
+        }
         self.effects
             .push((self.now_ms, Effect::Wake(target.to_owned())));
         let now_ms = self.now_ms;

@@ -3,12 +3,15 @@
 mod adoption;
 mod bench;
 mod declare;
+mod doubt;
 mod escalation;
 mod guards;
 mod hands;
 mod histories;
 mod outages;
 mod promises;
+mod proofs;
+mod recall;
 mod refusals;
 mod routine;
 mod sizes;

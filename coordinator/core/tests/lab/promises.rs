@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use coordinator_core::{
-    AgentId, AgentInfo, Concern, Declared, Fact, GroupSpec, Learned, MachineId, MachineRecord,
-    Taint, Template,
+    AgentId, AgentInfo, Answer, Concern, Declared, Fact, GroupSpec, Learned, MachineId,
+    MachineRecord, Taint, Template,
 };
 
-use crate::declare::{group, group_id, group_spec, kubelet};
+use crate::declare::{delete, group, group_id, group_spec, increase, kubelet};
+use crate::steps::running;
 use crate::world::World;
 
 type Words = [(&'static str, &'static str)];
@@ -39,13 +40,13 @@ fn declaring(capacity: &Words) -> Fact {
 /// What a machine has brought once: the same as capacity and as allocatable.
 fn brought(resources: &Words, labels: &Words, taints: &[&str]) -> MachineRecord {
     MachineRecord {
-        learned: Some(Learned {
+        learned: Some(Box::new(Learned {
             capacity: words(resources),
             allocatable: words(resources),
             labels: words(labels),
             taints: taints.iter().map(|key| taint(key)).collect(),
             at_ms: 17,
-        }),
+        })),
         ..MachineRecord::default()
     }
 }
@@ -110,16 +111,19 @@ fn an_agent_tells_the_architecture_before_its_machine_has_joined() {
         declaring(&[("cpu", "4"), ("memory", "8Gi")]),
         &[("k1", None)],
     );
-    world.tell(Fact::AgentInfo(AgentInfo {
-        agent: AgentId::new("k1"),
-        key: None,
-        segments: vec![],
-        credentials: None,
-        wake_armed: None,
-        arch: Some("arm64".into()),
-        macs: vec![],
-        high_water: vec![],
-    }));
+    world.tell(Fact::AgentInfo(
+        AgentInfo {
+            agent: AgentId::new("k1"),
+            key: None,
+            segments: vec![],
+            credentials: None,
+            wake_armed: None,
+            arch: Some("arm64".into()),
+            macs: vec![],
+            high_water: vec![],
+        }
+        .into(),
+    ));
     let template = template(&mut world).expect("declared");
     assert_eq!(template.labels["kubernetes.io/arch"], "arm64");
 }
@@ -222,4 +226,70 @@ fn machines_that_differ_much_are_named_with_what_they_differ_in() {
     assert_eq!(told().count(), 1, "once, however often it is looked at");
     let mut alike = lab(group(), &[("k1", Some(small.clone())), ("k2", Some(small))]);
     assert_eq!(heterogeneous(&mut alike), None);
+}
+
+fn drift(world: &mut World) -> Option<String> {
+    let now = world.now();
+    let view = world.lab.view(now);
+    view.groups[&group_id()]
+        .concerns
+        .get(&Concern::TemplateDrift)
+        .cloned()
+}
+
+#[test]
+fn a_machine_that_comes_with_less_than_was_declared_is_told_and_the_promise_follows() {
+    let declared = declaring(&[("cpu", "8"), ("memory", "7Gi"), ("nvidia.com/gpu", "1")]);
+    let mut world = World::new(vec![declared, kubelet("k1")]);
+    assert_eq!(drift(&mut world), None, "nothing has come yet");
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(120_000);
+    let message = drift(&mut world).expect("less came");
+    assert!(
+        message.contains("k1 has cpu 3900m instead of 8"),
+        "{message}"
+    );
+    for silent in ["memory", "nvidia", "110"] {
+        assert!(!message.contains(silent), "{silent}: {message}");
+    }
+    assert_eq!(
+        template(&mut world).expect("learned").allocatable["cpu"],
+        "3900m"
+    );
+    let told = || world.events.iter().filter(|e| e.reason == "TemplateDrift");
+    assert_eq!(told().count(), 1);
+}
+
+#[test]
+fn a_machine_that_comes_back_with_less_is_told_until_it_comes_as_promised() {
+    let mut world = running(vec![group(), kubelet("k1")], 1);
+    assert_eq!(drift(&mut world), None, "nothing was promised");
+    come_back(&mut world, "7150Mi");
+    assert_eq!(drift(&mut world), None, "a kernel's whim");
+    come_back(&mut world, "3Gi");
+    let message = drift(&mut world).expect("a module is gone");
+    assert!(
+        message.contains("k1 has memory 3Gi instead of 7150Mi"),
+        "{message}"
+    );
+    come_back(&mut world, "3Gi");
+    assert_eq!(drift(&mut world), None, "that much was promised");
+}
+
+/// `k1` goes down and comes up with so much memory.
+fn come_back(world: &mut World, memory: &str) {
+    let node = world.nodes["k1"].clone();
+    assert_eq!(world.call(delete(&["k1"])), Answer::Done);
+    world.run_for(120_000);
+    assert!(!world.nodes.contains_key("k1"), "its Node went with it");
+    let mut fresh = node;
+    fresh.uid = format!("{}+", fresh.uid);
+    fresh.taints.clear();
+    fresh.unschedulable = false;
+    fresh.allocatable.insert("memory".into(), memory.into());
+    world.nodes.insert("k1".into(), fresh);
+    let looked = world.store_groups[&group_id()].sequence;
+    assert_eq!(world.call(increase(1, looked)), Answer::Done);
+    world.run_for(120_000);
+    assert!(world.sims["k1"].on);
 }

@@ -6,7 +6,7 @@ use coordinator_core::{
 
 use crate::declare::{group, increase, kubelet, lab, machine_spec};
 use crate::steps::running;
-use crate::world::World;
+use crate::world::{Store, World};
 
 /// The records of a machine that are handed to the store in one pass, after this fact.
 fn records_after(world: &mut World, fact: Fact) -> Vec<u64> {
@@ -131,7 +131,7 @@ fn a_persons_cordon_is_known_again_after_a_restart_while_the_fence_stands() {
 fn nobody_is_told_that_a_wish_is_stored_before_it_is() {
     let mut world = World::new(lab(1));
     world.run_for(60_000);
-    world.store_up = false;
+    world.store = Store::Down;
     let ask = || Request::Ask {
         machine: MachineId::new("m1"),
         id: "one".into(),
@@ -141,9 +141,28 @@ fn nobody_is_told_that_a_wish_is_stored_before_it_is() {
     let (first, again) = (world.ask(ask()), world.ask(ask()));
     world.run_for(3_000);
     assert!(!world.answers.contains_key(&first) && !world.answers.contains_key(&again));
-    world.store_up = true;
+    world.store = Store::Up;
     world.run_for(5_000);
     for ticket in [first, again] {
         assert_eq!(world.answers[&ticket].1, Answer::Done);
     }
+}
+
+#[test]
+fn nobody_waits_for_the_store_beyond_its_deadline() {
+    let mut world = World::new(lab(1));
+    world.run_for(60_000);
+    world.store = Store::Down;
+    let ticket = world.ask(Request::Ask {
+        machine: MachineId::new("m1"),
+        id: "one".into(),
+        ask: Ask::Retry,
+        by: "ann".into(),
+    });
+    world.run_for(6_000);
+    let (_, answer) = &world.answers[&ticket];
+    assert!(
+        matches!(answer, Answer::Rejected(r) if r.kind == coordinator_core::RejectedKind::DeadlineExceeded),
+        "{answer:?}"
+    );
 }

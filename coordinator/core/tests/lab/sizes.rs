@@ -5,7 +5,7 @@ use coordinator_core::{
 };
 
 use crate::declare::{decrease, delete, group_id, group_spec, increase, lab, machine};
-use crate::world::World;
+use crate::world::{Store, World};
 
 fn rejected(answer: &Answer) -> Option<RejectedKind> {
     match answer {
@@ -73,7 +73,7 @@ fn five_identical_increases_that_nobody_looked_at_wake_one_machine() {
 #[test]
 fn identical_increases_share_the_error_of_the_first() {
     let mut world = World::new(lab(6));
-    world.store_up = false;
+    world.store = Store::Down;
     let tickets: Vec<u64> = (0..5).map(|_| world.ask(increase(1, 0))).collect();
     world.run_for(1_000);
     for ticket in tickets {
@@ -82,7 +82,7 @@ fn identical_increases_share_the_error_of_the_first() {
             Some(RejectedKind::Unavailable)
         );
     }
-    world.store_up = true;
+    world.store = Store::Up;
     world.run_for(120_000);
     assert_eq!(
         world.woken().len(),
@@ -253,6 +253,56 @@ fn a_failed_store_is_said_and_the_next_call_works() {
     assert_eq!(world.call(increase(1, 0)), Answer::Done);
     world.redeclare(machine("m9"));
     assert_eq!(target(&mut world), 1);
+}
+
+#[test]
+fn a_commit_that_is_too_late_for_one_caller_goes_on_for_the_others() {
+    let mut world = World::new(lab(6));
+    world.store_queue_ms = 500;
+    let hasty = world.ask_within(increase(1, 0), 400);
+    let patient = world.ask_within(increase(2, 0), 5_000);
+    world.run_for(2_000);
+    let late = Some(RejectedKind::DeadlineExceeded);
+    assert_eq!(rejected(&world.answers[&hasty].1), late);
+    assert_eq!(world.answers[&patient].1, Answer::Done);
+    assert_eq!(target(&mut world), 2, "only what was not too late");
+}
+
+#[test]
+fn a_repetition_has_its_effect_although_the_first_call_was_too_late() {
+    let mut world = World::new(lab(6));
+    world.store_queue_ms = 500;
+    let hasty = world.ask_within(increase(1, 0), 400);
+    world.settle();
+    let patient: Vec<u64> = (0..3)
+        .map(|_| world.ask_within(increase(1, 0), 5_000))
+        .collect();
+    world.run_for(2_000);
+    let late = Some(RejectedKind::DeadlineExceeded);
+    assert_eq!(rejected(&world.answers[&hasty].1), late);
+    for ticket in patient {
+        assert_eq!(world.answers[&ticket].1, Answer::Done);
+    }
+    assert_eq!(target(&mut world), 1);
+    world.run_for(120_000);
+    assert_eq!(world.woken().len(), 1);
+}
+
+#[test]
+fn machines_whose_removal_is_too_late_are_not_ordered_off() {
+    let mut world = World::new(lab(3));
+    assert_eq!(world.call(increase(3, 0)), Answer::Done);
+    world.run_for(120_000);
+    world.store_queue_ms = 500;
+    let hasty = world.ask_within(delete(&["m1"]), 400);
+    let patient = world.ask_within(delete(&["m2"]), 5_000);
+    world.run_for(2_000);
+    let late = Some(RejectedKind::DeadlineExceeded);
+    assert_eq!(rejected(&world.answers[&hasty].1), late);
+    assert_eq!(world.answers[&patient].1, Answer::Done);
+    assert_eq!(target(&mut world), 2);
+    let ordered = |name| world.store_machines[&MachineId::new(name)].order.is_some();
+    assert_eq!([ordered("m1"), ordered("m2")], [false, true]);
 }
 
 #[test]

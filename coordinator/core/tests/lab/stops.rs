@@ -7,7 +7,7 @@ use coordinator_core::{
 
 use crate::declare::{bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab};
 use crate::steps::{phase, running};
-use crate::world::World;
+use crate::world::{Store, World};
 
 #[test]
 fn delete_drops_the_target_at_once_and_lists_the_machine_as_deleting_until_it_is_off() {
@@ -147,9 +147,9 @@ fn a_failed_commit_takes_the_fence_back() {
     let mut world = running(vec![group(), kubelet("k1")], 1);
     world.ask(delete(&["k1"]));
     world.run_for(2);
-    world.store_up = false;
+    world.store = Store::Down;
     world.run_for(8_000);
-    world.store_up = true;
+    world.store = Store::Up;
     world.run_for(30_000);
     assert!(!world.nodes["k1"].unschedulable && world.nodes["k1"].taints.is_empty());
     assert!(world.stopped().is_empty() && world.sims["k1"].on);

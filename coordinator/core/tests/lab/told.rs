@@ -2,7 +2,8 @@
 
 use coordinator_core::{
     AgentId, AgentInfo, Answer, AutoscalerVersion, Concern, Concerns, Event, Fact, GroupSpec,
-    MachineId, MachineSpec, MachineView, NodeObjectPolicy, Policy, Timeouts, WakeMethod, Witness,
+    MachineId, MachineSpec, MachineView, Mode, NodeObjectPolicy, Policy, Timeouts, WakeMethod,
+    Witness,
 };
 
 use crate::declare::{
@@ -38,16 +39,19 @@ fn says(text: &str, facts: &[&str]) {
 
 fn relay(name: &str, segments: &[&str], credentials: &[&str]) -> Fact {
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    Fact::AgentInfo(AgentInfo {
-        agent: AgentId::new(name),
-        key: Some(format!("ed25519:{name}")),
-        segments: owned(segments),
-        credentials: Some(owned(credentials)),
-        wake_armed: None,
-        arch: None,
-        macs: vec![],
-        high_water: vec![],
-    })
+    Fact::AgentInfo(
+        AgentInfo {
+            agent: AgentId::new(name),
+            key: Some(format!("ed25519:{name}")),
+            segments: owned(segments),
+            credentials: Some(owned(credentials)),
+            wake_armed: None,
+            arch: None,
+            macs: vec![],
+            high_water: vec![],
+        }
+        .into(),
+    )
 }
 
 /// A lab with one machine that never boots, given up after two minutes.
@@ -316,6 +320,27 @@ fn a_concern_of_the_declaration_is_told_and_stops_nothing() {
         .into_iter()
         .filter(|r| *r == "BootAboveProvisionTime");
     assert_eq!(told.count(), 1);
+}
+
+#[test]
+fn a_concern_of_a_groups_declaration_is_told_in_every_mode_until_it_is_mended() {
+    let message = "spec.energy.timeZone: Not found".to_owned();
+    for mode in [Mode::Autoscaler, Mode::Manual { target: 0 }] {
+        let odd = GroupSpec {
+            mode,
+            concerns: Concerns::from([(Concern::UnknownTimeZone, message.clone())]),
+            ..group_spec()
+        };
+        let mut world = World::new(vec![Fact::GroupApplied(odd.clone()), machine("m1")]);
+        assert_eq!(event(&world, "UnknownTimeZone").message, message);
+        assert_eq!(concerns_of_group(&mut world), odd.concerns);
+        world.tell(Fact::GroupApplied(GroupSpec {
+            concerns: Concerns::new(),
+            ..odd
+        }));
+        world.run_for(1);
+        assert_eq!(concerns_of_group(&mut world), Concerns::new());
+    }
 }
 
 #[test]

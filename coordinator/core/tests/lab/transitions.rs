@@ -66,6 +66,7 @@ fn phase_of(start: Start) -> PhaseName {
         Start::Appearing
         | Start::Fencing
         | Start::Listing
+        | Start::ListingAgain
         | Start::HeldByPods
         | Start::Ordered
         | Start::GoingDown => PhaseName::Stopping,

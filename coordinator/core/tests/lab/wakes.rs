@@ -1,12 +1,12 @@
 //! Wakes: the right machine, repeated until it is seen, and told apart from a boot that never came.
 
 use coordinator_core::{
-    Answer, Fact, InstanceState, MachineId, MachineSpec, PhaseName, Policy, Taint, Timeouts,
+    Answer, Fact, InstanceState, MachineId, MachineSpec, PhaseName, Taint, Timeouts,
 };
 
 use crate::declare::{bmc, delete, group, group_id, increase, kubelet, lab, machine_spec};
 use crate::steps::phase;
-use crate::world::{Effect, World};
+use crate::world::{Effect, Store, World};
 
 #[test]
 fn the_first_packet_leaves_at_once_and_the_next_machine_two_seconds_later() {
@@ -47,13 +47,13 @@ fn nothing_is_sent_before_the_operation_is_stored() {
     let mut world = World::new(lab(1));
     world.ask(increase(1, 0));
     world.run_for(2);
-    world.store_up = false;
+    world.store = Store::Down;
     world.run_for(10_000);
     assert!(
         world.effects.is_empty(),
         "the wish is stored, the operation is not"
     );
-    world.store_up = true;
+    world.store = Store::Up;
     world.run_for(10_000);
     assert_eq!(world.wakes("m1"), 1);
 }
@@ -168,58 +168,6 @@ fn a_kubelet_machine_runs_once_its_node_is_ready_and_right() {
 }
 
 #[test]
-fn a_kubelet_that_shows_up_after_the_first_wake_proves_it_without_an_agent() {
-    let mut world = World::new(vec![group(), kubelet("k1")]);
-    world.sims.get_mut("k1").expect("k1").agentless = true;
-    assert_eq!(world.call(increase(1, 0)), Answer::Done);
-    world.run_for(60_000);
-    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
-    assert!(
-        world.store_machines[&MachineId::new("k1")]
-            .proven_at_ms
-            .is_some()
-    );
-}
-
-/// A machine that comes up after a restart, its kubelet first.
-fn up_after_a_restart() -> World {
-    let mut world = World::new(vec![group(), kubelet("k1")]);
-    world.sims.get_mut("k1").expect("k1").agentless = true;
-    assert_eq!(world.call(increase(1, 0)), Answer::Done);
-    assert_eq!(world.wakes("k1"), 1);
-    world.restart();
-    world.set_power("k1", true);
-    world.run_for(5_000);
-    assert_eq!(world.nodes["k1"].provider_id, "homelab://default/k1");
-    world
-}
-
-#[test]
-fn a_machine_that_came_up_over_a_restart_is_proven_by_its_agent_and_stays_counted() {
-    let mut world = up_after_a_restart();
-    world.sims.get_mut("k1").expect("k1").agentless = false;
-    world.run_for(15_000);
-    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
-    let record = &world.store_machines[&MachineId::new("k1")];
-    assert!(record.proven_at_ms.is_some());
-    let now = world.now();
-    assert_eq!(world.lab.view(now).groups[&group_id()].target, 1);
-}
-
-#[test]
-fn a_machine_that_came_up_over_a_restart_does_not_wait_for_an_agent_for_ever() {
-    let mut world = up_after_a_restart();
-    assert_eq!(phase(&mut world, "k1"), PhaseName::Waking);
-    world.run_for(120_000);
-    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
-    let record = &world.store_machines[&MachineId::new("k1")];
-    assert!(
-        record.proven_at_ms.is_none(),
-        "nothing shows when it booted"
-    );
-}
-
-#[test]
 fn a_node_that_the_cluster_still_keeps_pods_off_has_not_joined() {
     let mut world = World::new(vec![group(), kubelet("k1")]);
     assert_eq!(world.call(increase(1, 0)), Answer::Done);
@@ -241,31 +189,4 @@ fn a_node_that_the_cluster_still_keeps_pods_off_has_not_joined() {
     world.tell(Fact::NodeSeen(node));
     world.run_for(1_000);
     assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
-}
-
-#[test]
-fn a_wake_taken_over_long_after_loading_is_still_proven_by_its_agent() {
-    let policy = Policy {
-        grace_ms: 5_000,
-        ..Policy::default()
-    };
-    let mut world = World::with_policy(vec![group(), kubelet("k1")], policy);
-    world.run_for(60_000);
-    assert_eq!(world.call(increase(1, 0)), Answer::Done);
-    world.run_for(3_000);
-    world.restart();
-    world.tell(Fact::Broker { up: false });
-    world.sims.get_mut("k1").expect("k1").mute = true;
-    world.run_for(120_000);
-    assert!(world.sims["k1"].on, "its kubelet is seen");
-    assert_eq!(phase(&mut world, "k1"), PhaseName::Waking);
-    world.tell(Fact::Broker { up: true });
-    world.sims.get_mut("k1").expect("k1").mute = false;
-    world.run_for(60_000);
-    assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
-    assert!(
-        world.store_machines[&MachineId::new("k1")]
-            .proven_at_ms
-            .is_some()
-    );
 }

@@ -27,6 +27,16 @@ pub(crate) enum Effect {
     Cut(String),
 }
 
+/// How the store behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Store {
+    Up,
+    /// It takes nothing.
+    Down,
+    /// It takes a group's wish, and its answer is lost.
+    Mute,
+}
+
 /// How a machine behaves.
 #[derive(Clone, Debug)]
 pub(crate) struct Sim {
@@ -78,7 +88,13 @@ pub(crate) struct World {
     pub(crate) commands: Vec<Command>,
     pub(crate) store_groups: BTreeMap<GroupId, GroupRecord>,
     pub(crate) store_machines: BTreeMap<MachineId, MachineRecord>,
-    pub(crate) store_up: bool,
+    pub(crate) store: Store,
+    /// The relay refuses every wake.
+    pub(crate) refuses_wakes: bool,
+    /// No Node can be tainted.
+    pub(crate) fences_fail: bool,
+    /// How long a commit waits for its turn; one whose time is over by then is not stored.
+    pub(crate) store_queue_ms: u64,
     pub(crate) writes: u64,
     pub(crate) drop_reports: bool,
     specs: Vec<Fact>,
@@ -118,7 +134,10 @@ impl World {
             commands: Vec::new(),
             store_groups: BTreeMap::new(),
             store_machines: BTreeMap::new(),
-            store_up: true,
+            store: Store::Up,
+            refuses_wakes: false,
+            fences_fail: false,
+            store_queue_ms: 0,
             writes: 0,
             drop_reports: false,
             specs,
@@ -156,16 +175,19 @@ impl World {
         self.tell(Fact::Leading { epoch: self.epoch });
         self.tell(Fact::Loaded);
         for relay in self.relays.keys().cloned().collect::<Vec<_>>() {
-            self.tell(Fact::AgentInfo(AgentInfo {
-                agent: AgentId::new(&relay),
-                key: Some("ed25519:pi".into()),
-                segments: vec!["default".into()],
-                credentials: None,
-                wake_armed: None,
-                arch: None,
-                macs: vec![],
-                high_water: vec![],
-            }));
+            self.tell(Fact::AgentInfo(
+                AgentInfo {
+                    agent: AgentId::new(&relay),
+                    key: Some("ed25519:pi".into()),
+                    segments: vec!["default".into()],
+                    credentials: None,
+                    wake_armed: None,
+                    arch: None,
+                    macs: vec![],
+                    high_water: vec![],
+                }
+                .into(),
+            ));
         }
         self.settle();
     }

@@ -39,6 +39,9 @@ pub struct Operation {
     #[serde(default, rename = "bootID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub boot_id: Option<String>,
+    /// Since when a command of it may have left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_at: Option<Time>,
     /// A stop only: the machine itself has said, signed, that it is going down.
     #[serde(default)]
     pub going_down: bool,

@@ -279,4 +279,42 @@ fn what_the_rules_accept_the_types_can_read() {
             problems(&group(json!({"scaleDown": {"utilizationThreshold": text}}))).is_empty();
         assert_eq!(by_rule, crate::Threshold::parse(text).is_ok(), "{text:?}");
     }
+    let energy = |price: &str, to: &str| {
+        json!({"energy": {"watts": 45, "perKWh": price, "timeZone": "UTC",
+            "windows": [{"from": "12:00", "to": to, "perKWh": "1"}]}})
+    };
+    let prices = [
+        "0",
+        "0.32",
+        "00.1",
+        "999999.999999",
+        "",
+        ".",
+        ".3",
+        "3.",
+        "-1",
+        "1e3",
+        "0,32",
+        "1234567",
+        "٣",
+    ];
+    for text in prices {
+        let by_rule = problems(&group(energy(text, "13:00"))).is_empty();
+        assert_eq!(
+            by_rule,
+            crate::energy::PerKwh::parse(text).is_ok(),
+            "{text:?}"
+        );
+    }
+    let times = [
+        "00:00", "06:30", "23:59", "24:00", "", "6:30", "24:01", "25:00", "06:60", "0630", "06:3",
+    ];
+    for text in times {
+        let by_rule = problems(&group(energy("1", text))).is_empty();
+        assert_eq!(
+            by_rule,
+            crate::energy::TimeOfDay::parse(text).is_ok(),
+            "{text:?}"
+        );
+    }
 }

@@ -14,6 +14,7 @@ pub(super) fn group_view() -> GroupView {
         instances: Vec::new(),
         template: None,
         scale_down: None,
+        energy: None,
         node_object_policy: core::NodeObjectPolicy::Delete,
         debug: "1 of 3 wanted, 1 ready".into(),
         frozen: false,

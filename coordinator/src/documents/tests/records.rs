@@ -27,15 +27,16 @@ fn full_record() -> MachineRecord {
     };
     MachineRecord {
         token: core::Token { epoch: 7, seq: 41 },
-        operation: Some(core::Operation {
+        operation: Some(Box::new(core::Operation {
             id: "01JD0000000000000000000000".into(),
             kind: core::OperationKind::Stop,
             token: core::Token { epoch: 7, seq: 40 },
             boot_id: Some("boot-1".into()),
             started_at_ms: NOW,
             by: "cluster-autoscaler DeleteNodes".into(),
+            ordered_at_ms: Some(5_000),
             going_down: true,
-        }),
+        })),
         order: Some(core::OffOrder {
             id: "01JD1".into(),
             by: "cluster-autoscaler".into(),
@@ -54,31 +55,31 @@ fn full_record() -> MachineRecord {
         outage: Some(core::Outage::PowerCut {
             until_ms: NOW + 300_000,
         }),
-        quarantine: Some(core::Quarantine {
+        quarantine: Some(Box::new(core::Quarantine {
             until_ms: NOW + 300_000,
             failures: 2,
             reason: "BootTimeout".into(),
             message: "No sign of life in 10m0s.".into(),
-        }),
+        })),
         provider_id: Some("homelab://lab/nuc1".into()),
         override_: Some(core::Override {
             power: core::OverridePower::Off,
             until_ms: Some(NOW + 7_200_000),
             by: "ann".into(),
         }),
-        learned: Some(core::Learned {
+        learned: Some(Box::new(core::Learned {
             capacity: words(&[("cpu", "4"), ("memory", "16Gi")]),
             allocatable: words(&[("cpu", "3900m")]),
             labels: words(&[("kubernetes.io/arch", "amd64")]),
             taints: vec![taint("gpu", "", "NoSchedule"), taint("a", "b", "NoExecute")],
             at_ms: NOW - 9_000,
-        }),
-        node_backup: Some(core::NodeBackup {
+        })),
+        node_backup: Some(Box::new(core::NodeBackup {
             labels: words(&[("mine", "1")]),
             annotations: words(&[("note", "keep")]),
             taints: vec![taint("slow", "yes", "PreferNoSchedule")],
             cordoned: true,
-        }),
+        })),
         last_ask: Some("ask-9".into()),
     }
 }
@@ -86,12 +87,13 @@ fn full_record() -> MachineRecord {
 #[test]
 fn a_machine_record_survives_the_store() {
     let waking = MachineRecord {
-        operation: Some(core::Operation {
+        operation: Some(Box::new(core::Operation {
             kind: core::OperationKind::Wake,
+            ordered_at_ms: None,
             going_down: false,
             boot_id: None,
-            ..full_record().operation.unwrap()
-        }),
+            ..*full_record().operation.unwrap()
+        })),
         override_: Some(core::Override {
             power: core::OverridePower::Running,
             until_ms: None,
@@ -175,18 +177,18 @@ fn what_exceeds_the_schema_is_cut_and_discovered_labels_go_first() {
         .collect();
     labels.insert("kubernetes.io/arch".into(), "amd64".into());
     let record = MachineRecord {
-        learned: Some(core::Learned {
+        learned: Some(Box::new(core::Learned {
             labels,
             ..core::Learned::default()
-        }),
-        node_backup: Some(core::NodeBackup {
+        })),
+        node_backup: Some(Box::new(core::NodeBackup {
             annotations: [
                 ("big".to_owned(), "x".repeat(9000)),
                 ("small".to_owned(), "y".to_owned()),
             ]
             .into(),
             ..core::NodeBackup::default()
-        }),
+        })),
         ..MachineRecord::default()
     };
     let mut status = NodeStatus::default();

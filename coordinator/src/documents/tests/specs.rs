@@ -15,8 +15,10 @@ fn an_empty_group_has_the_defaults() {
             node_object_policy: core::NodeObjectPolicy::Delete,
             declared: core::Declared::default(),
             scale_down: None,
+            energy: None,
             require_proof: true,
             paused: false,
+            concerns: core::Concerns::new(),
         }
     );
 }
@@ -43,6 +45,82 @@ fn everything_a_group_declares_arrives() {
     assert_eq!(scale_down.unneeded_ms, Some(600_000));
     assert_eq!(scale_down.max_provision_ms, Some(900_000));
     assert_eq!(scale_down.unready_ms, None);
+}
+
+#[test]
+fn what_electricity_costs_arrives_in_millionths_and_minutes() {
+    let spec = group_spec(&group(
+        json!({"energy": {"watts": 45, "perKWh": "0.32", "timeZone": "Europe/Berlin", "windows": [
+            {"from": "22:00", "to": "06:00", "perKWh": "0.19"},
+            {"days": ["Sunday", "Monday"], "from": "00:00", "to": "24:00", "perKWh": "0"},
+        ]}}),
+    ));
+    let expected = core::Energy {
+        watts: 45,
+        per_kwh_micros: 320_000,
+        time_zone: "Europe/Berlin".into(),
+        windows: vec![
+            core::PriceWindow {
+                days: [true; 7],
+                from_minute: 1_320,
+                to_minute: 360,
+                per_kwh_micros: 190_000,
+            },
+            core::PriceWindow {
+                days: [true, false, false, false, false, false, true],
+                from_minute: 0,
+                to_minute: 1_440,
+                per_kwh_micros: 0,
+            },
+        ],
+    };
+    assert_eq!(spec.energy.as_deref(), Some(&expected));
+    assert!(spec.concerns.is_empty());
+    let flat = group_spec(&group(json!({"energy": {"watts": 45, "perKWh": "0.32"}})));
+    assert_eq!(flat.energy.unwrap().time_zone, "UTC");
+}
+
+#[test]
+fn a_time_zone_that_nobody_knows_leaves_a_group_without_prices_and_is_said() {
+    let spec = group_spec(&group(
+        json!({"energy": {"watts": 45, "perKWh": "0.32", "timeZone": "Europe/Belrin"}}),
+    ));
+    assert_eq!(spec.energy, None);
+    let message = &spec.concerns[&core::Concern::UnknownTimeZone];
+    assert!(
+        message.starts_with("spec.energy.timeZone: Not found: \"Europe/Belrin\""),
+        "{message}"
+    );
+}
+
+#[test]
+fn nodes_of_a_group_that_declares_gpus_are_labelled_with_their_kind() {
+    let label = |spec: &serde_json::Value| {
+        let spec = group_spec(&group(spec.clone()));
+        let mut labels = spec.declared.labels;
+        labels.remove("homelab-autoscaler.dev/gpu")
+    };
+    let labels = |kind: &str| json!({"homelab-autoscaler.dev/gpu": kind});
+    for (template, kind) in [
+        (json!({"capacity": {"nvidia.com/gpu": 1}}), Some("nvidia")),
+        (
+            json!({"capacity": {"nvidia.com/gpu": "2"}, "labels": labels("rtx-3060")}),
+            Some("rtx-3060"),
+        ),
+        (
+            json!({"capacity": {"amd.com/gpu": 1}, "labels": labels("rx-6600")}),
+            Some("rx-6600"),
+        ),
+        (json!({"capacity": {"nvidia.com/gpu": 0}}), None),
+        (json!({"capacity": {"amd.com/gpu": 1}}), None),
+        (json!({"capacity": {"cpu": 4}}), None),
+    ] {
+        let spec = json!({ "template": template });
+        assert_eq!(label(&spec).as_deref(), kind, "{spec}");
+    }
+    let manual =
+        json!({"mode": "Manual", "targetSize": 1, "template": {"capacity": {"nvidia.com/gpu": 1}}});
+    assert_eq!(label(&manual), None, "the autoscaler does not manage it");
 }
 
 #[test]

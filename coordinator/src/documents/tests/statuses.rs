@@ -22,7 +22,7 @@ pub(super) fn machine_view() -> MachineView {
         quarantined_until_ms: None,
         max_sizes: None,
         instead: Vec::new(),
-        wake_armed: Some(true),
+        wake_armed: Some(vec!["enp3s0".into()]),
         ready: true,
         fault: None,
         concerns: core::Concerns::new(),
@@ -107,7 +107,7 @@ fn what_is_wrong_is_said_with_its_reason_and_taken_back_afterwards() {
     assert_eq!(
         told.message,
         "No sign of life in 10m0s. Out of group lab/workers until 14:18 UTC or until seen running; \
-         retry now: `homelabctl power retry nuc1`"
+         retry now: `homelabctl power retry nuc1`."
     );
     assert_eq!(
         condition(&status.conditions, "Ready").unwrap().reason,
@@ -166,13 +166,30 @@ fn faults_become_conditions_by_their_reason() {
 
 #[test]
 fn wake_capable_tells_unproven_from_unarmed() {
-    for (armed, proven, status, reason) in [
-        (None, None, ConditionStatus::Unknown, "Unproven"),
-        (Some(true), None, ConditionStatus::Unknown, "Unproven"),
-        (Some(false), Some(NOW), ConditionStatus::False, "NotArmed"),
-        (None, Some(NOW), ConditionStatus::True, "Proven"),
+    let card = || Some(vec!["enp3s0".to_owned()]);
+    let (running, failed) = (None, Some(NOW + 300_000));
+    for (armed, proven, left_out, status, reason) in [
+        (None, None, running, ConditionStatus::Unknown, "Unproven"),
+        (card(), None, running, ConditionStatus::Unknown, "Unproven"),
+        (card(), None, failed, ConditionStatus::Unknown, "Unproven"),
+        (
+            Some(vec![]),
+            Some(NOW),
+            running,
+            ConditionStatus::False,
+            "NotArmed",
+        ),
+        (None, Some(NOW), running, ConditionStatus::True, "Proven"),
+        (
+            card(),
+            Some(NOW),
+            failed,
+            ConditionStatus::False,
+            "DidNotWake",
+        ),
     ] {
         let view = MachineView {
+            quarantined_until_ms: left_out,
             wake_armed: armed,
             proven_at_ms: proven,
             ..machine_view()

@@ -1,6 +1,6 @@
 //! Connections to the service: accepted, spoken TLS with, and counted.
 //! In: a listener. Out: a stream of connections that tonic serves.
-//! Holds: a peer that says nothing, or the wrong thing, holds neither a place nor another peer up.
+//! Holds: a peer that says too little in time, or the wrong thing, holds neither a place nor another peer up.
 //! Not here: what the certificates are (`tls`), how many calls there may be (`admission`).
 
 use std::io;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -23,9 +23,11 @@ use crate::metrics::{Metrics, TurnedAway};
 
 /// Connections at once. The autoscaler has one; the rest is for probes and for people.
 pub(super) const CONNECTIONS: usize = 32;
+/// What every HTTP/2 client says first. From there on it is asked for signs of life, and let go if it gives none.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Peers that have connected and not yet proven who they are. More wait in the system's queue.
 const GREETINGS: usize = 64;
-/// How long a peer may take for that. A handshake takes milliseconds.
+/// How long a peer may take for that and for the preface. Together they take milliseconds.
 const GREETING: Duration = Duration::from_secs(5);
 /// After the system has refused to accept, as when the process has too many files open.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -46,6 +48,8 @@ impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
 /// A connection that has its place.
 pub(super) struct Connection {
     io: Pin<Box<dyn Duplex>>,
+    /// The part of the preface that is still to be passed on: it was read before there was a connection.
+    preface: &'static [u8],
     info: TcpConnectInfo,
     _place: OwnedSemaphorePermit,
 }
@@ -117,6 +121,7 @@ impl Door {
             };
             Some(Connection {
                 io,
+                preface: PREFACE,
                 info,
                 _place: place,
             })
@@ -124,7 +129,7 @@ impl Door {
     }
 }
 
-/// Waits until the peer has shown its certificate, or without TLS until it has said anything at all.
+/// Waits until the peer has shown its certificate, where there is TLS, and has begun to speak HTTP/2.
 async fn greeted(
     stream: TcpStream,
     security: Security,
@@ -133,18 +138,18 @@ async fn greeted(
     stream.set_nodelay(true)?;
     let info = stream.connect_info();
     let greeting = async {
-        let io: Pin<Box<dyn Duplex>> = match security {
-            Security::Plain => {
-                if stream.peek(&mut [0]).await? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                Box::pin(stream)
-            }
+        let mut io: Pin<Box<dyn Duplex>> = match security {
+            Security::Plain => Box::pin(stream),
             Security::Tls(config) => {
                 let config = Arc::clone(&config.borrow());
                 Box::pin(TlsAcceptor::from(config).accept(stream).await?)
             }
         };
+        let mut said = [0; PREFACE.len()];
+        io.read_exact(&mut said).await?;
+        if said != *PREFACE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no HTTP/2"));
+        }
         io::Result::Ok(io)
     };
     match tokio::time::timeout(GREETING, greeting).await {
@@ -167,6 +172,13 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.preface.is_empty() {
+            let fits = buffer.remaining().min(self.preface.len());
+            let (part, rest) = self.preface.split_at(fits);
+            buffer.put_slice(part);
+            self.preface = rest;
+            return Poll::Ready(Ok(()));
+        }
         self.io.as_mut().poll_read(context, buffer)
     }
 }

@@ -1,9 +1,10 @@
 //! Which group answers for a Node, a fake Node of an instance, or one of the autoscaler's template Nodes.
-//! In: provider id and name as the autoscaler sends them. Out: a group that is listed to the autoscaler, or none.
+//! In: provider id and name as the autoscaler sends them, for prices labels too. Out: a group that is listed to the autoscaler, or none.
 //! Holds: provider id first, then name; a Node that is kept while its machine is off or boots is in no group, while the
 //! fake Node of the same machine, whose name is the provider id, is.
 
-use coordinator_core::{GroupId, GroupView, View};
+use coordinator_core::{GROUP_LABEL, GroupId, GroupView, View};
+use proto_autoscaler::ExternalGrpcNode;
 
 /// How the autoscaler names the Nodes that it makes up from a template: this, the group's id, a dash, a number, and
 /// `-upcoming-` with another number for those that it expects.
@@ -43,6 +44,24 @@ pub(super) fn group_of<'v>(view: &'v View, provider_id: &str, name: &str) -> Opt
             .get(name)
             .and_then(|id| listed_as(view, id))
     })
+}
+
+/// The group whose price is asked with a Node. What no machine stands for is known by its labels: what is priced was made from a
+/// template, whatever it is called.
+pub(super) fn group_of_priced<'v>(
+    view: &'v View,
+    node: &ExternalGrpcNode,
+) -> Option<&'v GroupView> {
+    group_of(view, &node.provider_id, &node.name)
+        .or_else(|| labelled(view, node.labels.get(GROUP_LABEL)?))
+}
+
+/// The group that a label names; none if groups in several namespaces have the name.
+fn labelled<'v>(view: &'v View, name: &str) -> Option<&'v GroupView> {
+    let is_named =
+        |group: &&GroupView| group.id.as_str().rsplit_once('/').map(|(_, last)| last) == Some(name);
+    let mut named = listed(view).filter(is_named);
+    named.next().filter(|_| named.next().is_none())
 }
 
 /// The group whose id starts the rest of a template Node's name. The longest fits where one id begins with another.

@@ -57,7 +57,7 @@ pub struct Listening {
     router: Router<Stack<Admission, Identity>>,
     listener: TcpListener,
     address: SocketAddr,
-    files: Option<Files>,
+    pub(super) files: Option<Files>,
     metrics: Metrics,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coordinator_core::{
     Action, GroupView, Instance, InstanceState, MachineId, NodeObjectPolicy, Now, ScaleDown,
@@ -23,8 +23,10 @@ use crate::outputs::Outputs;
 pub(super) mod authority;
 mod bad_input;
 mod calls;
+mod counted;
 mod health;
 mod peers;
+mod prices;
 mod raw;
 mod reads;
 #[cfg(feature = "reflection")]
@@ -92,7 +94,7 @@ struct Script {
 
 impl Script {
     async fn showing(view: View, answer: Answer) -> Self {
-        let (engine, seat) = engine::open();
+        let (engine, seat) = engine::open(crate::mandate::Mandate::standing());
         let (asked, held) = (Arc::default(), Arc::default());
         let core = Scripted {
             view: Arc::new(view.clone()),
@@ -212,6 +214,7 @@ fn group(name: &str) -> GroupView {
         instances: Vec::new(),
         template: None,
         scale_down: None,
+        energy: None,
         node_object_policy: NodeObjectPolicy::Delete,
         debug: "2 of 4 wanted".into(),
         frozen: false,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use coordinator_core::{Fact, GroupId, GroupSpec, MachineId, MachineSpec};
+use coordinator_core::{AgentId, Fact, GroupId, GroupSpec, MachineId, MachineSpec};
 use coordinator_crds::{Group, Node};
 use kube::core::ObjectMeta;
 
@@ -75,11 +75,25 @@ impl Declared {
 
     /// Whether this Node is the machine of its name, and no older one is.
     pub(super) fn is_owner(&self, key: &Key) -> bool {
+        self.owner_of(&MachineId::new(&key.1)).as_ref() == Some(key)
+    }
+
+    /// The Node that is this machine: the oldest of the name.
+    pub(super) fn owner_of(&self, id: &MachineId) -> Option<Key> {
         self.nodes
             .iter()
-            .filter(|((_, name), _)| *name == key.1)
+            .filter(|((_, name), _)| name == id.as_str())
             .min_by_key(|(_, node)| age(node))
-            .is_some_and(|(owner, _)| owner == key)
+            .map(|(owner, _)| owner.clone())
+    }
+
+    /// A machine's own agent: the declared one, else that of the machine's name.
+    pub(super) fn agent_of(&self, key: &Key) -> AgentId {
+        let declared = self
+            .nodes
+            .get(key)
+            .and_then(|node| node.spec.agent.as_deref());
+        AgentId::new(declared.unwrap_or(&key.1))
     }
 
     pub(super) fn node_keys(&self) -> Vec<Key> {

@@ -6,21 +6,22 @@
 //! Holds: the echo of our own writes is no fact.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
 use coordinator_core::{AgentId, Fact, GroupRecord, MachineId, MachineRecord, NodeSeen, Request};
-use coordinator_crds::{Group, Node};
+use coordinator_crds::{Group, Node, NodeStatus};
 use kube::core::error_boundary::InvalidObject;
 
 use super::{
     declared::{Declared, Key, key_of},
+    lists::{Listed, Lists, Source},
     mirror::{Mirror, Place, Stored},
-    notices::{FINALIZER, Kind, Notice},
+    notices::{Complaint, FINALIZER, Kind, Notice, Undo},
     watches::{Renewal, Seen, Watched},
 };
-use crate::documents::{self, Fault, Finding, group_id, machine_id};
+use crate::documents::{self, Fault, Finding, group_id};
 
 /// One thing to pass on.
 #[derive(Debug)]
@@ -39,48 +40,38 @@ impl Told {
     }
 }
 
-/// A list of one watch: its kind and its number.
-type Source = (&'static str, usize);
-
 /// Everything the watches have told so far.
 pub(super) struct Intake {
     mirror: Arc<Mirror>,
-    /// The namespace of each numbered watch; `None` stands for all.
-    scopes: Vec<Option<String>>,
+    lists: Lists,
     declared: Declared,
+    /// Nodes (ours) whose name an older one has: what is needed of each on the day when it is the machine of that name.
+    rivals: BTreeMap<Key, (Place, Option<NodeStatus>)>,
     /// Known core Nodes. Their content is kept only until everything is loaded.
     core_nodes: BTreeMap<String, Option<NodeSeen>>,
     renewals: HashMap<String, Option<String>>,
     keys: BTreeMap<AgentId, String>,
-    /// Lists that are not complete yet.
-    awaited: BTreeSet<Source>,
-    /// What the lists under way have shown so far.
-    listing: BTreeMap<Source, BTreeSet<Key>>,
     asked: BTreeMap<MachineId, String>,
     complained: BTreeMap<(Kind, Key), String>,
-    undoing: BTreeSet<String>,
+    /// Nodes (ours) whose marks are being undone, by uid.
+    undoing: BTreeMap<Key, String>,
     loaded: bool,
     leading: bool,
 }
 
 impl Intake {
     pub(super) fn new(mirror: Arc<Mirror>, scopes: Vec<Option<String>>) -> Self {
-        let mut awaited = BTreeSet::from([(CORE, 0)]);
-        for number in 0..scopes.len() {
-            awaited.extend([(GROUPS, number), (MACHINES, number)]);
-        }
         Self {
             mirror,
-            scopes,
+            lists: Lists::new(scopes),
             declared: Declared::default(),
+            rivals: BTreeMap::new(),
             core_nodes: BTreeMap::new(),
             renewals: HashMap::new(),
             keys: BTreeMap::new(),
-            awaited,
-            listing: BTreeMap::new(),
             asked: BTreeMap::new(),
             complained: BTreeMap::new(),
-            undoing: BTreeSet::new(),
+            undoing: BTreeMap::new(),
             loaded: false,
             leading: false,
         }
@@ -109,9 +100,9 @@ impl Intake {
     /// Takes one event in.
     pub(super) fn take(&mut self, seen: Seen) -> Vec<Told> {
         match seen {
-            Seen::Group(number, watched) => self.group((GROUPS, number), watched),
-            Seen::Machine(number, watched) => self.machine((MACHINES, number), watched),
-            Seen::CoreNode(watched) => self.core_node((CORE, 0), watched),
+            Seen::Group(number, watched) => self.group((Listed::Groups, number), watched),
+            Seen::Machine(number, watched) => self.machine((Listed::Machines, number), watched),
+            Seen::CoreNode(watched) => self.core_node((Listed::CoreNodes, 0), watched),
             Seen::Lease(renewal) => self.lease(renewal),
             Seen::Lead { epoch } => self.lead(epoch),
         }
@@ -121,23 +112,17 @@ impl Intake {
         match watched {
             Watched::Begin => self.begin(source),
             Watched::Is(group) => {
-                self.mark(source, key_of(&group.metadata));
+                self.lists.show(source, key_of(&group.metadata));
                 self.group_is(*group)
             }
             Watched::Unreadable(fault) => {
-                self.mark(source, key_of(&fault.metadata));
+                self.lists.show(source, key_of(&fault.metadata));
                 self.unreadable(Kind::Group, *fault)
             }
-            Watched::Gone { namespace, name } => self.group_gone(&namespace, &name),
+            Watched::Gone { namespace, name } => self.group_gone(&(namespace, name)),
             Watched::Complete => {
                 let known = self.declared.group_keys();
-                let gone = self.missing(source, known);
-                let mut told = Vec::new();
-                for (namespace, name) in gone {
-                    told.extend(self.group_gone(&namespace, &name));
-                }
-                told.extend(self.complete(source));
-                told
+                self.complete((source, known), Self::group_gone)
             }
         }
     }
@@ -146,23 +131,17 @@ impl Intake {
         match watched {
             Watched::Begin => self.begin(source),
             Watched::Is(node) => {
-                self.mark(source, key_of(&node.metadata));
+                self.lists.show(source, key_of(&node.metadata));
                 self.machine_is(*node)
             }
             Watched::Unreadable(fault) => {
-                self.mark(source, key_of(&fault.metadata));
+                self.lists.show(source, key_of(&fault.metadata));
                 self.unreadable(Kind::Machine, *fault)
             }
-            Watched::Gone { namespace, name } => self.machine_gone(&namespace, &name),
+            Watched::Gone { namespace, name } => self.machine_gone(&(namespace, name)),
             Watched::Complete => {
                 let known = self.declared.node_keys();
-                let gone = self.missing(source, known);
-                let mut told = Vec::new();
-                for (namespace, name) in gone {
-                    told.extend(self.machine_gone(&namespace, &name));
-                }
-                told.extend(self.complete(source));
-                told
+                self.complete((source, known), Self::machine_gone)
             }
         }
     }
@@ -171,7 +150,7 @@ impl Intake {
         match watched {
             Watched::Begin => self.begin(source),
             Watched::Is(node) => {
-                self.mark(source, (String::new(), node.name.clone()));
+                self.lists.show(source, (String::new(), node.name.clone()));
                 if self.loaded {
                     self.core_nodes.insert(node.name.clone(), None);
                     vec![Told::fact(Fact::NodeSeen(*node))]
@@ -182,20 +161,11 @@ impl Intake {
             }
             // Core Nodes are the API server's own kind: they always decode.
             Watched::Unreadable(_) => Vec::new(),
-            Watched::Gone { name, .. } => self.core_node_gone(name),
+            Watched::Gone { namespace, name } => self.core_node_gone(&(namespace, name)),
             Watched::Complete => {
-                let known = self
-                    .core_nodes
-                    .keys()
-                    .map(|name| (String::new(), name.clone()))
-                    .collect();
-                let gone = self.missing(source, known);
-                let mut told = Vec::new();
-                for (_, name) in gone {
-                    told.extend(self.core_node_gone(name));
-                }
-                told.extend(self.complete(source));
-                told
+                let in_none = |name: &String| (String::new(), name.clone());
+                let known = self.core_nodes.keys().map(in_none).collect();
+                self.complete((source, known), Self::core_node_gone)
             }
         }
     }
@@ -203,7 +173,7 @@ impl Intake {
     fn group_is(&mut self, mut group: Group) -> Vec<Told> {
         let place = Place::of(&group.metadata);
         if group.metadata.deletion_timestamp.is_some() {
-            return self.group_gone(&place.namespace, &place.name);
+            return self.group_gone(&key_of(&group.metadata));
         }
         self.complained
             .remove(&(Kind::Group, key_of(&group.metadata)));
@@ -220,39 +190,60 @@ impl Intake {
         told
     }
 
-    fn group_gone(&mut self, namespace: &str, name: &str) -> Vec<Told> {
-        let id = group_id(Some(namespace), name);
-        self.declared
-            .remove_group(&(namespace.to_owned(), name.to_owned()));
-        self.mirror.forget_group(&id);
+    fn group_gone(&mut self, key: &Key) -> Vec<Told> {
+        let (namespace, name) = key;
+        self.declared.remove_group(key);
+        self.mirror.forget_group(&group_id(Some(namespace), name));
         self.changes(true)
     }
 
     fn machine_is(&mut self, mut node: Node) -> Vec<Told> {
         let place = Place::of(&node.metadata);
-        let id = machine_id(&node);
+        let key = key_of(&node.metadata);
         if node.metadata.deletion_timestamp.is_some() {
             let mut told = self.undo(&node, &place);
-            told.extend(self.machine_gone(&place.namespace, &place.name));
+            told.extend(self.machine_gone(&key));
             return told;
         }
-        let key = key_of(&node.metadata);
         let changed = self.declared.put_node(&node);
-        if !self.declared.is_owner(&key) {
-            let mut told = self.changes(changed);
-            let fault = self.declared.fault_of(&key);
-            told.extend(
-                fault.and_then(|fault| self.complain(Kind::Machine, place, &conflict(&fault))),
-            );
-            return told;
-        }
-        self.complained.remove(&(Kind::Machine, key));
-        let agent = AgentId::new(node.spec.agent.as_deref().unwrap_or(id.as_str()));
-        let pinned = documents::pinned_key(node.status.as_ref()).map(ToOwned::to_owned);
-        self.mirror.owns(agent.clone(), id.clone());
-        let stored = self.mirror.saw_machine(&id, place, node.status.take());
         let mut told = self.changes(changed);
-        match stored {
+        if self.declared.is_owner(&key) {
+            told.extend(self.outdo(&key));
+            told.extend(self.owner_is(&key, (place, node.status.take())));
+        } else {
+            told.extend(self.stand_back(key, (place, node.status.take())));
+        }
+        told
+    }
+
+    /// Whoever has been the machine of this name until now is none any more where this Node is older.
+    fn outdo(&mut self, key: &Key) -> Option<Told> {
+        let entry = self.mirror.machine(&MachineId::new(&key.1))?;
+        let other = (entry.place.namespace.clone(), entry.place.name.clone());
+        if other == *key {
+            return None;
+        }
+        self.stand_back(other, (entry.place, entry.status))
+    }
+
+    /// An older Node has the same name.
+    fn stand_back(&mut self, key: Key, seen: (Place, Option<NodeStatus>)) -> Option<Told> {
+        let fault = self.declared.fault_of(&key);
+        let place = seen.0.clone();
+        self.rivals.insert(key, seen);
+        self.complain(Kind::Machine, place, &conflict(&fault?))
+    }
+
+    /// This Node is the machine of its name.
+    fn owner_is(&mut self, key: &Key, (place, status): (Place, Option<NodeStatus>)) -> Vec<Told> {
+        let id = MachineId::new(&key.1);
+        self.rivals.remove(key);
+        self.complained.remove(&(Kind::Machine, key.clone()));
+        let agent = self.declared.agent_of(key);
+        let pinned = documents::pinned_key(status.as_ref()).map(ToOwned::to_owned);
+        self.mirror.owns(agent.clone(), id.clone());
+        let mut told = Vec::new();
+        match self.mirror.saw_machine(&id, place, status) {
             Stored::Foreign(record) if self.loaded => {
                 let machine = id.clone();
                 told.push(Told::fact(Fact::MachineStored { machine, record }));
@@ -264,22 +255,30 @@ impl Intake {
         told
     }
 
-    fn machine_gone(&mut self, namespace: &str, name: &str) -> Vec<Told> {
-        let id = MachineId::new(name);
-        let key = (namespace.to_owned(), name.to_owned());
-        if self.declared.is_owner(&key) {
-            self.mirror.forget_machine(&id);
-            self.asked.remove(&id);
+    fn machine_gone(&mut self, key: &Key) -> Vec<Told> {
+        let was_owner = self.declared.is_owner(key);
+        self.declared.remove_node(key);
+        self.rivals.remove(key);
+        if !was_owner {
+            return self.changes(true);
         }
-        self.declared.remove_node(&key);
-        self.changes(true)
+        let id = MachineId::new(&key.1);
+        self.mirror.forget_machine(&id);
+        self.asked.remove(&id);
+        let mut told = self.changes(true);
+        // The name may have gone to one that had stood back, of which no further event need come.
+        let heir = self.declared.owner_of(&id);
+        if let Some((heir, seen)) = heir.and_then(|heir| self.rivals.remove_entry(&heir)) {
+            told.extend(self.owner_is(&heir, seen));
+        }
+        told
     }
 
-    fn core_node_gone(&mut self, name: String) -> Vec<Told> {
-        self.core_nodes.remove(&name);
-        self.renewals.remove(&name);
+    fn core_node_gone(&mut self, (_, name): &Key) -> Vec<Told> {
+        self.core_nodes.remove(name);
+        self.renewals.remove(name);
         if self.loaded {
-            vec![Told::fact(Fact::NodeGone { name })]
+            vec![Told::fact(Fact::NodeGone { name: name.clone() })]
         } else {
             Vec::new()
         }
@@ -330,16 +329,18 @@ impl Intake {
 
     fn undo(&mut self, node: &Node, place: &Place) -> Vec<Told> {
         let ours = place.finalizers.iter().any(|name| name == FINALIZER);
-        if !ours || !self.undoing.insert(place.uid.clone()) {
+        let key = key_of(&node.metadata);
+        let uid = Some(place.uid.clone());
+        if !ours || self.undoing.insert(key, place.uid.clone()) == uid {
             return Vec::new();
         }
         let record = documents::machine_record(node.status.as_ref());
         let name = node.spec.node_name.as_deref().unwrap_or(&place.name);
-        vec![Told::Notice(Notice::Undo {
+        vec![Told::Notice(Notice::Undo(Undo {
             place: place.clone(),
             node: name.to_owned(),
             cordoned: record.node_backup.is_some_and(|backup| backup.cordoned),
-        })]
+        }))]
     }
 
     /// An object that does not decode keeps its last good declaration.
@@ -356,11 +357,11 @@ impl Intake {
         if self.complained.insert(key, message.clone()) == Some(message) {
             return None;
         }
-        Some(Told::Notice(Notice::Findings {
+        Some(Told::Notice(Notice::Complaint(Complaint::Findings {
             kind,
             place,
             findings: findings.to_vec(),
-        }))
+        })))
     }
 
     fn changes(&mut self, changed: bool) -> Vec<Told> {
@@ -375,38 +376,25 @@ impl Intake {
     }
 
     fn begin(&mut self, source: Source) -> Vec<Told> {
-        self.listing.insert(source, BTreeSet::new());
+        self.lists.begin(source);
         Vec::new()
     }
 
-    fn mark(&mut self, source: Source, key: Key) {
-        if let Some(seen) = self.listing.get_mut(&source) {
-            seen.insert(key);
+    /// A list has ended: what is known and was not in it is gone.
+    fn complete(
+        &mut self,
+        (source, known): (Source, Vec<Key>),
+        gone: fn(&mut Self, &Key) -> Vec<Told>,
+    ) -> Vec<Told> {
+        let mut told = Vec::new();
+        for key in self.lists.complete(source, known) {
+            told.extend(gone(self, &key));
         }
-    }
-
-    /// Of what is known in the watch's namespace: what its list did not show.
-    fn missing(&mut self, source: Source, known: Vec<Key>) -> Vec<Key> {
-        let Some(seen) = self.listing.remove(&source) else {
-            return Vec::new();
-        };
-        let scope = self.scopes.get(source.1).cloned().flatten();
-        let in_scope = |key: &Key| {
-            key.0.is_empty() || scope.as_ref().is_none_or(|namespace| *namespace == key.0)
-        };
-        known
-            .into_iter()
-            .filter(|key| in_scope(key) && !seen.contains(key))
-            .collect()
-    }
-
-    fn complete(&mut self, source: Source) -> Vec<Told> {
-        self.awaited.remove(&source);
-        if self.loaded || !self.awaited.is_empty() {
-            return Vec::new();
+        if !self.loaded && self.lists.all_complete() {
+            self.loaded = true;
+            told.extend(self.load().into_iter().map(Told::fact));
         }
-        self.loaded = true;
-        self.load().into_iter().map(Told::fact).collect()
+        told
     }
 
     fn load(&mut self) -> Vec<Fact> {
@@ -436,10 +424,6 @@ impl Intake {
         facts
     }
 }
-
-const GROUPS: &str = "groups";
-const MACHINES: &str = "machines";
-const CORE: &str = "core nodes";
 
 fn conflict(fault: &Fault) -> [Finding; 2] {
     use coordinator_crds::ConditionStatus::{False, True};

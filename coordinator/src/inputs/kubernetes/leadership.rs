@@ -41,19 +41,19 @@ pub(super) struct Leadership {
     election: Election,
     mandate: Mandate,
     metrics: Metrics,
-    link: Link,
+    cluster_up: Reachability,
     /// The Lease as last read or written.
     lease: Option<Lease>,
     unchanged_since_ms: u64,
 }
 
 /// Tells whether the cluster's API answers, once per change.
-struct Link {
+struct Reachability {
     facts: Facts,
     up: Option<bool>,
 }
 
-impl Link {
+impl Reachability {
     async fn is(&mut self, up: bool, detail: &str) {
         if self.up.replace(up) == Some(up) {
             return;
@@ -81,7 +81,7 @@ impl Leadership {
             election,
             mandate,
             metrics,
-            link: Link { facts, up: None },
+            cluster_up: Reachability { facts, up: None },
             lease: None,
             unchanged_since_ms: 0,
         }
@@ -91,11 +91,11 @@ impl Leadership {
     pub(super) async fn acquire(&mut self, floor: impl Fn() -> u32) -> u32 {
         loop {
             if let Err(fault) = self.read().await {
-                self.link.is(false, &fault.to_string()).await;
+                self.cluster_up.is(false, &fault.to_string()).await;
                 tokio::time::sleep(self.election.retry).await;
                 continue;
             }
-            self.link.is(true, "").await;
+            self.cluster_up.is(true, "").await;
             let standing = self.lease.as_ref().map(|lease| self.promised(lease));
             let now_ms = clock::boot_ms();
             let next = step(
@@ -156,13 +156,13 @@ impl Leadership {
             }
             match self.renew().await {
                 Ok(()) => {
-                    self.link.is(true, "").await;
+                    self.cluster_up.is(true, "").await;
                     renewed_ms = sent_ms;
                     pause = self.election.lease / 3;
                 }
                 Err(Renewal::Foreign) => return self.lost(),
                 Err(Renewal::Failed(fault)) => {
-                    self.link.is(false, &fault.to_string()).await;
+                    self.cluster_up.is(false, &fault.to_string()).await;
                     let left = clock::until(deadline_ms);
                     pause = self.election.retry.min(left);
                 }

@@ -13,6 +13,15 @@ pub(crate) const FINALIZER: &str = "homelab-autoscaler.dev/node-taint";
 /// One thing to do.
 #[derive(Clone, Debug)]
 pub(crate) enum Notice {
+    /// People must read something that the core does not tell them.
+    Complaint(Complaint),
+    /// A Node (ours) is being deleted.
+    Undo(Undo),
+}
+
+/// What people must read.
+#[derive(Clone, Debug)]
+pub(crate) enum Complaint {
     /// An object that the core is not told about must say why.
     Findings {
         /// Which of our two kinds it is.
@@ -31,15 +40,17 @@ pub(crate) enum Notice {
         /// Why.
         message: String,
     },
-    /// A Node (ours) is being deleted: take our marks off its core Node, then the finalizer off it.
-    Undo {
-        /// The object that is being deleted.
-        place: Place,
-        /// Its core Node.
-        node: String,
-        /// A person had cordoned the core Node, so the cordon stays.
-        cordoned: bool,
-    },
+}
+
+/// Our marks are to be taken off a core Node, then the finalizer off the object that is being deleted.
+#[derive(Clone, Debug)]
+pub(crate) struct Undo {
+    /// The object that is being deleted.
+    pub(crate) place: Place,
+    /// Its core Node.
+    pub(crate) node: String,
+    /// A person had cordoned the core Node, so the cordon stays.
+    pub(crate) cordoned: bool,
 }
 
 /// Our two kinds.

@@ -73,7 +73,7 @@ async fn put(answers: Vec<Answer>) -> (usize, bool) {
         actions: Vec::new(),
         asked: Arc::clone(&asked),
     };
-    let (handle, seat) = engine::open();
+    let (handle, seat) = engine::open(Mandate::standing());
     let engine = tokio::spawn(seat.take(script, Nowhere).run());
     let (notices, mut told) = mpsc::channel(4);
     let request = Request::Ask {

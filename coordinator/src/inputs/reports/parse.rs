@@ -59,7 +59,12 @@ pub fn info(agent: &AgentId, inventory: &Inventory) -> AgentInfo {
             .credentials
             .as_ref()
             .map(|names| names.iter().map(ToString::to_string).collect()),
-        wake_armed: armed(inventory.nics.iter().map(|nic| nic.wol)),
+        wake_armed: armed(
+            inventory
+                .nics
+                .iter()
+                .map(|nic| (nic.wol, nic.name.as_str())),
+        ),
         arch: arch(inventory.arch.as_str()),
         macs: inventory
             .nics
@@ -106,11 +111,15 @@ fn token(wire: proto_mqtt::Token) -> Token {
     }
 }
 
-/// Whether any interface would wake its host; `None` if none of them could tell.
-pub(super) fn armed(flags: impl Iterator<Item = WakeFlag>) -> Option<bool> {
-    flags.fold(None, |known, flag| match flag {
-        WakeFlag::Armed => Some(true),
-        WakeFlag::Unarmed | WakeFlag::Unsupported => Some(known.unwrap_or(false)),
+/// The interfaces that would wake their host; `None` if none of them could tell.
+pub(super) fn armed<'n>(flags: impl Iterator<Item = (WakeFlag, &'n str)>) -> Option<Vec<String>> {
+    flags.fold(None, |known, (flag, name)| match flag {
+        WakeFlag::Armed => {
+            let mut known = known.unwrap_or_default();
+            known.push(name.to_owned());
+            Some(known)
+        }
+        WakeFlag::Unarmed | WakeFlag::Unsupported => Some(known.unwrap_or_default()),
         WakeFlag::Unknown => known,
     })
 }

@@ -4,13 +4,14 @@
 //! while there is room to remember that.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use coordinator_core::{AgentId, AgentInfo, Fact};
 use proto_mqtt::key::{PublicKey, RESULT_KID, TrustedKeys};
 use proto_mqtt::report::{
-    Health, Heartbeat, Inventory, LastResults, ResultBody, ResultState, Status,
+    Health, Heartbeat, HostNic, Inventory, LastResults, ResultBody, ResultState, Status,
 };
-use proto_mqtt::{AgentTopic, Envelope, Payload, Purpose, Topic};
+use proto_mqtt::{AgentTopic, Envelope, Mac, Payload, Purpose, Topic};
 
 use super::parse;
 use super::readings::{Reading, Readings};
@@ -23,13 +24,18 @@ const MOST_AGENTS: usize = 4096;
 /// Longest part of a foreign topic that is logged, in bytes.
 const LOGGED_TOPIC: usize = 100;
 
+/// Interfaces of a host: few, so they are searched one by one.
+type Interfaces = Box<[(Mac, Box<str>)]>;
+
 /// Reads messages and tells facts.
 pub(super) struct Reader {
     engine: Handle,
     metrics: Metrics,
     readings: Readings,
     /// What each agent said of itself: inventory and highest token come in different messages.
-    agents: HashMap<AgentId, AgentInfo>,
+    agents: HashMap<AgentId, Arc<AgentInfo>>,
+    /// Names of the interfaces of each agent's host, by address: some messages only carry the latter.
+    interfaces: HashMap<AgentId, Interfaces>,
     complained: HashSet<(String, &'static str)>,
 }
 
@@ -40,6 +46,7 @@ impl Reader {
             metrics,
             readings,
             agents: HashMap::new(),
+            interfaces: HashMap::new(),
             complained: HashSet::new(),
         }
     }
@@ -92,14 +99,13 @@ impl Reader {
         if let Some(info) = self.agents.get_mut(agent)
             && info.high_water != high_water
         {
-            info.high_water = high_water;
-            facts.push(Fact::AgentInfo(info.clone()));
+            Arc::make_mut(info).high_water = high_water;
+            facts.push(Fact::AgentInfo(Arc::clone(info)));
         } else if self.has_room(agent) && !high_water.is_empty() {
             // The inventory is on its way: both are stored at the broker.
-            self.agents
-                .entry(agent.clone())
-                .or_insert_with(|| unknown(agent))
-                .high_water = high_water;
+            let entry = self.agents.entry(agent.clone());
+            let info = entry.or_insert_with(|| Arc::new(unknown(agent)));
+            Arc::make_mut(info).high_water = high_water;
         }
         Ok(facts)
     }
@@ -112,7 +118,11 @@ impl Reader {
         if let Some(known) = self.agents.get(agent) {
             info.high_water.clone_from(&known.high_water);
         }
-        self.agents.insert(agent.clone(), info.clone());
+        let info = Arc::new(info);
+        self.agents.insert(agent.clone(), Arc::clone(&info));
+        let nics = inventory.nics.iter();
+        let named = nics.map(|nic| (nic.mac, nic.name.to_string().into()));
+        self.interfaces.insert(agent.clone(), named.collect());
         Ok(vec![Fact::AgentInfo(info)])
     }
 
@@ -140,8 +150,19 @@ impl Reader {
             && let Some(nics) = parse::host_nics(&body)
             && let Some(info) = self.agents.get_mut(agent)
         {
-            info.wake_armed = parse::armed(nics.iter().map(|nic| nic.wol)).or(info.wake_armed);
-            facts.push(Fact::AgentInfo(info.clone()));
+            let names = self.interfaces.get(agent);
+            let name = |nic: &HostNic| {
+                let named = names?.iter().find(|(mac, _)| *mac == nic.mac);
+                named.map(|(_, name)| name.to_string())
+            };
+            let named: Vec<_> = nics
+                .iter()
+                .map(|nic| (nic.wol, name(nic).unwrap_or_else(|| nic.mac.to_string())))
+                .collect();
+            let armed = parse::armed(named.iter().map(|(flag, name)| (*flag, name.as_str())));
+            let changed = Arc::make_mut(info);
+            changed.wake_armed = armed.or_else(|| changed.wake_armed.take());
+            facts.push(Fact::AgentInfo(Arc::clone(info)));
         }
         Ok(facts)
     }

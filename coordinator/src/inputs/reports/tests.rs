@@ -52,8 +52,7 @@ impl Core for Recorder {
         let agent = AgentView {
             key: Some(signer().public_key().to_string()),
             live: true,
-            segments: Vec::new(),
-            macs: Vec::new(),
+            info: None,
             boot_id: None,
         };
         let up = |fact: &Fact| {
@@ -75,7 +74,7 @@ impl Core for Recorder {
                 .unwrap_or(false),
             ..View::default()
         };
-        view.agents.insert(AgentId::new("pi"), agent);
+        view.agents.insert(AgentId::new("pi"), Arc::new(agent));
         Arc::new(view)
     }
 }
@@ -95,7 +94,7 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let (engine, seat) = engine::open();
+        let (engine, seat) = engine::open(crate::mandate::Mandate::standing());
         let facts = Arc::default();
         let core = Recorder {
             facts: Arc::clone(&facts),
@@ -180,7 +179,7 @@ fn status(state: WireState, seq: u64) -> Status {
 
 fn nic(last: u8, wol: WakeFlag) -> Nic {
     Nic {
-        name: "eth0".into(),
+        name: format!("eth{last}").as_str().into(),
         mac: Mac([2, 0, 0, 0, 0, last]),
         wol,
         up: true,

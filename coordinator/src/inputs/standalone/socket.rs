@@ -78,9 +78,9 @@ pub struct AgentAccess {
     pub needs_password: bool,
 }
 
-/// Everything that answers need.
+/// The lab as it is served: everything that answers need.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub struct ServedLab {
     /// Where asks go.
     pub engine: Handle,
     /// What is shown.
@@ -142,10 +142,10 @@ impl Socket {
     }
 
     /// Serves until the process ends.
-    pub async fn serve(self, desk: Desk) {
+    pub async fn serve(self, lab: ServedLab) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let clerk = Arc::new(Clerk {
-            desk,
+            lab,
             asking: Mutex::default(),
         });
         loop {
@@ -173,7 +173,7 @@ impl Socket {
 
 /// Answers requests, whatever connection they come by.
 struct Clerk {
-    desk: Desk,
+    lab: ServedLab,
     /// One person's request at a time: the stored record of a machine names only the last one.
     asking: Mutex<()>,
 }
@@ -217,10 +217,10 @@ impl Clerk {
 
     async fn answer(&self, line: &[u8]) -> Value {
         match serde_json::from_slice(line) {
-            Ok(Request::Status) => status(&self.desk),
+            Ok(Request::Status) => status(&self.lab),
             Ok(Request::Ask { node, ask }) => self.ask(&MachineId::new(&node), ask).await,
             Ok(Request::AgentConfig) => {
-                json!({ "v": VERSION, "ok": true, "access": self.desk.agents })
+                json!({ "v": VERSION, "ok": true, "access": self.lab.agents })
             }
             Err(fault) => refusal(
                 "InvalidArgument",
@@ -243,10 +243,10 @@ impl Clerk {
         };
         let _one_at_a_time = self.asking.lock().await;
         let deadline_ms = clock::boot_ms().saturating_add(ANSWER_MS);
-        if let Answer::Rejected(rejected) = self.desk.engine.ask(request, deadline_ms).await {
+        if let Answer::Rejected(rejected) = self.lab.engine.ask(request, deadline_ms).await {
             return refusal(word(rejected.kind), &rejected.message);
         }
-        let stored = self.desk.memory.until_ask_is_stored(machine, &id);
+        let stored = self.lab.memory.until_ask_is_stored(machine, &id);
         match time::timeout(clock::until(deadline_ms), stored).await {
             Ok(()) => json!({ "v": VERSION, "ok": true }),
             Err(_) => refusal(
@@ -261,9 +261,9 @@ fn refusal(reason: &str, message: &str) -> Value {
     json!({ "v": VERSION, "ok": false, "reason": reason, "message": message })
 }
 
-fn status(desk: &Desk) -> Value {
-    let view = desk.engine.current();
-    let shown = desk.board.show(&view);
+fn status(lab: &ServedLab) -> Value {
+    let view = lab.engine.current();
+    let shown = lab.board.show(&view);
     let agents: Vec<Value> = view
         .agents
         .iter()
@@ -271,8 +271,8 @@ fn status(desk: &Desk) -> Value {
             json!({
                 "name": id.as_str(),
                 "live": agent.live,
-                "segments": agent.segments,
-                "macs": agent.macs,
+                "segments": agent.info.as_ref().map_or(&[][..], |info| &info.segments),
+                "macs": agent.info.as_ref().map_or(&[][..], |info| &info.macs),
                 "publicKey": agent.key,
             })
         })
@@ -287,7 +287,7 @@ fn status(desk: &Desk) -> Value {
         "groups": shown.groups,
         "nodes": shown.nodes,
         "agents": agents,
-        "events": desk.memory.events(),
+        "events": lab.memory.events(),
     })
 }
 

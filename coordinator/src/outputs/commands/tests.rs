@@ -64,7 +64,7 @@ fn counted(registry: &Registry, outcome: &str) -> bool {
 
 #[tokio::test]
 async fn nothing_is_signed_or_sent_once_the_mandate_has_ended() {
-    let (handle, _seat) = engine::open();
+    let (handle, _seat) = engine::open(Mandate::standing());
     let (metrics, registry) = metrics(&handle);
     let (_sender, line) = watch::channel(None);
     let key = Arc::new(CoordinatorKey::from_bytes(&[7; SEED_BYTES]).unwrap());
@@ -80,7 +80,7 @@ async fn nothing_is_signed_or_sent_once_the_mandate_has_ended() {
 
 #[tokio::test]
 async fn the_core_hears_of_an_agent_that_nobody_listens_for() {
-    let (handle, seat) = engine::open();
+    let (handle, seat) = engine::open(Mandate::standing());
     let (metrics, registry) = metrics(&handle);
     let facts = Arc::default();
     let running = seat.take(Notes(Arc::clone(&facts)), Notes(Arc::default()));

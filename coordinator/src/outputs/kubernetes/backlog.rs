@@ -12,7 +12,7 @@ use coordinator_core::{
 };
 
 use super::commits::Swap;
-use crate::inputs::kubernetes::Notice;
+use crate::inputs::kubernetes::{Complaint, Notice, Undo};
 
 /// Events that may wait; beyond that the oldest is dropped, because the newest tells most.
 const EVENTS: usize = 256;
@@ -41,7 +41,22 @@ pub(super) enum Job {
     PinKey(MachineId),
     OnNode(OnNode),
     Event(Event),
-    Notice(Notice),
+    Complaint(Complaint),
+    /// Tried until it is done: the object that waits for it cannot go before.
+    Undo {
+        undo: Undo,
+        /// How often it was tried in vain.
+        tries: u32,
+    },
+}
+
+impl From<Notice> for Job {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::Complaint(complaint) => Self::Complaint(complaint),
+            Notice::Undo(undo) => Self::Undo { undo, tries: 0 },
+        }
+    }
 }
 
 /// One thing to do with a machine's core Node.
@@ -87,7 +102,9 @@ pub(super) enum Lane {
     Node(MachineId),
     Agents,
     Events,
-    Notices,
+    Complaints,
+    /// Of the object with this uid.
+    Undo(String),
 }
 
 /// The jobs of all lanes.
@@ -141,7 +158,7 @@ impl Backlog {
                 queue.retain(|old| !is_older(old));
                 queue.push_back(job);
             }
-            Job::Commit { .. } | Job::AgentKey { .. } | Job::Notice(_) => {
+            Job::Commit { .. } | Job::AgentKey { .. } | Job::Complaint(_) | Job::Undo { .. } => {
                 queue.push_back(job);
             }
         }
@@ -188,7 +205,8 @@ fn lane(job: &Job) -> Lane {
         Job::AgentKey { .. } => Lane::Agents,
         Job::OnNode(work) => Lane::Node(work.machine().clone()),
         Job::Event(_) => Lane::Events,
-        Job::Notice(_) => Lane::Notices,
+        Job::Complaint(_) => Lane::Complaints,
+        Job::Undo { undo, .. } => Lane::Undo(undo.place.uid.clone()),
     }
 }
 
@@ -238,7 +256,8 @@ mod tests {
             Job::OnNode(OnNode::Retire { node, .. }) => format!("retire {node}"),
             Job::OnNode(OnNode::Fence { .. } | OnNode::Patch { .. }) => "node".into(),
             Job::Event(event) => format!("event {}", event.message),
-            Job::Notice(_) => "notice".into(),
+            Job::Complaint(_) => "complaint".into(),
+            Job::Undo { tries, .. } => format!("undo {tries}"),
         }
     }
 

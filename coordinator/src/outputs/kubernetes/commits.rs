@@ -69,8 +69,9 @@ async fn perform(writer: &Writer, id: &GroupId, swap: &Swap) -> Outcome {
     };
     // The second try is for an object whose shape was not what the mirror held, as with a status that just came to be.
     for _ in 0..2 {
+        // Nothing was sent, or the API server has said that it took nothing.
         let Some(limit) = time_left(*deadline_ms) else {
-            return Outcome::Failed(StoreFault::Unavailable);
+            return Outcome::Failed(StoreFault::TooLate);
         };
         let steps = steps(&place, status.as_ref(), *expected, record);
         let Err(fault) = writer.patch_group(id, &place, steps, limit).await else {

@@ -14,20 +14,25 @@ use tokio::sync::watch;
 use super::{
     AGAIN, PACE, agents,
     backlog::{Job, OnNode},
-    commits,
+    commits, complaints,
     described::Described,
     events::{Events, Telling},
-    nodes, notices, pods, records,
+    nodes, pause, pods,
+    postponed::Postponed,
+    records,
     writer::Writer,
 };
 use crate::{
     documents::Fault,
     engine::Facts,
-    inputs::kubernetes::{CallFault, Kind, Place},
+    inputs::kubernetes::{CallFault, Kind, Place, Undo},
+    outputs,
 };
 
 /// How often any other such job is tried.
 const TRIES: u32 = 12;
+/// So many tries to take marks off in vain are no news: somebody wrote the Node at the same moment, or the API server restarts.
+const UNDO_QUIET: u32 = 2;
 /// How often an Event is tried: those behind it wait meanwhile.
 const EVENT_TRIES: u32 = 2;
 /// Reason of the Event about a record that the API server's schema does not take.
@@ -42,6 +47,7 @@ pub(super) struct Desk {
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) events: tokio::sync::Mutex<Events>,
     pub(super) described: Described,
+    pub(super) postponed: Postponed,
 }
 
 /// Does one job.
@@ -93,15 +99,39 @@ pub(super) async fn run(desk: &Desk, job: Job) {
         }
         Job::OnNode(work) => on_node(desk, work).await,
         Job::Event(event) => tell(desk, &event).await,
-        Job::Notice(notice) => {
+        Job::Complaint(complaint) => {
             desk.mandate().await;
-            repeat("act on a notice", TRIES, async || {
+            complaints::log(&complaint);
+            repeat("write a complaint", TRIES, async || {
                 let mut events = desk.events.lock().await;
-                notices::act(writer, &mut events, &notice).await
+                complaints::write(writer, &mut events, &complaint).await
             })
             .await;
         }
+        Job::Undo { undo, tries } => take_back(desk, undo, tries).await,
     }
+}
+
+/// Takes our marks back, now or later: an object that is being deleted waits for us, so there is no giving up.
+async fn take_back(desk: &Desk, undo: Undo, tries: u32) {
+    if !desk.writer.shared.mandate.holds() {
+        desk.postponed.add(Job::Undo { undo, tries }, AGAIN);
+        return;
+    }
+    let Err(fault) = nodes::undo(&desk.writer, &undo).await else {
+        return;
+    };
+    let (machine, node) = (&undo.place.name, &undo.node);
+    if tries == UNDO_QUIET {
+        tracing::warn!(machine, node, %fault, "cannot take our marks off a Node, trying on");
+    } else {
+        tracing::debug!(machine, node, %fault, tries, "marks taken off in vain");
+    }
+    let again = Job::Undo {
+        undo,
+        tries: tries.saturating_add(1),
+    };
+    desk.postponed.add(again, pause(tries));
 }
 
 /// Stores a record. One that the API server refuses as it is gets an Event with its words: only people can help then.
@@ -128,7 +158,9 @@ async fn store(desk: &Desk, machine: MachineId, (version, record): (u64, Machine
             };
             tell(desk, &event).await;
         }
-        StoreFault::Unavailable => tracing::warn!(%machine, %fault, "cannot store record now"),
+        StoreFault::Unavailable | StoreFault::TooLate => {
+            tracing::warn!(%machine, %fault, "cannot store record now");
+        }
     }
     Fact::RecordFailed {
         machine,
@@ -239,6 +271,7 @@ async fn tell_fault(desk: &Desk, shown: &MachineView) {
         },
         message: fault.clone(),
     };
+    outputs::log(&event);
     tell(desk, &event).await;
 }
 
@@ -276,3 +309,6 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     future::Future,
-    pin::Pin,
     sync::{Arc, Mutex},
 };
 
@@ -18,6 +17,8 @@ use crate::{
     mandate::Mandate,
     metrics::Metrics,
 };
+
+pub(super) mod objects;
 
 /// What the server does with a request.
 pub(super) enum Reply {
@@ -53,11 +54,28 @@ pub(super) type Asked = Arc<Mutex<Vec<(Method, String)>>>;
 /// A writer that leads, in front of a server that answers like this.
 pub(super) fn writer(answer: impl Fn(&Method) -> Reply + Send + Sync + 'static) -> (Writer, Asked) {
     let asked = Asked::default();
-    let (notes, answer) = (Arc::clone(&asked), Arc::new(answer));
-    let service = tower::service_fn(move |request: Request<Body>| {
+    let notes = Arc::clone(&asked);
+    let writer = served(move |request: Request<Body>| {
         let uri = request.uri().to_string();
         notes.lock().unwrap().push((request.method().clone(), uri));
-        reply(answer(request.method()))
+        let reply = answer(request.method());
+        async move {
+            match reply {
+                Reply::With(..) => answered(reply),
+                Reply::Silence => std::future::pending().await,
+            }
+        }
+    });
+    (writer, asked)
+}
+
+fn served<F>(mut answer: impl FnMut(Request<Body>) -> F + Send + 'static) -> Writer
+where
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let answer = answer(request);
+        async { Ok::<_, Infallible>(answer.await) }
     });
     let shared = Shared {
         cluster: Cluster::with_client(kube::Client::new(service, "lab"), "own"),
@@ -65,24 +83,22 @@ pub(super) fn writer(answer: impl Fn(&Method) -> Reply + Send + Sync + 'static) 
         mandate: Mandate::standing(),
         metrics: Metrics::unregistered(),
     };
-    let pins = Pins::default();
-    (Writer { shared, pins }, asked)
+    Writer {
+        shared,
+        pins: Pins::default(),
+    }
 }
 
-type Answered = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-fn reply(reply: Reply) -> Answered {
-    Box::pin(async {
-        match reply {
-            Reply::With(code, object) => {
-                let response = Response::builder().status(code);
-                Ok(response
-                    .body(Body::from(object.to_string().into_bytes()))
-                    .unwrap())
-            }
-            Reply::Silence => std::future::pending().await,
-        }
-    })
+/// What goes over the wire. Silence has no answer: whoever is silent does not come here.
+fn answered(reply: Reply) -> Response<Body> {
+    let (code, object) = match reply {
+        Reply::With(code, object) => (code, object),
+        Reply::Silence => (504, Value::Null),
+    };
+    Response::builder()
+        .status(code)
+        .body(Body::from(object.to_string().into_bytes()))
+        .unwrap()
 }
 
 fn place(name: &str) -> Place {

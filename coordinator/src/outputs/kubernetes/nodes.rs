@@ -8,13 +8,18 @@ use coordinator_core::{Cordon, MachineId, NodeObjectPolicy, NodePatch, TaintChan
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{patch::Steps, writer::Writer};
 use crate::{
     clock,
-    inputs::kubernetes::{CallFault, FINALIZER, SUSPENDED, call, taint, taints},
+    inputs::kubernetes::{CALL, CallFault, FINALIZER, SUSPENDED, call, taint, taints},
     metrics::ApiWrite,
 };
+
+mod undo;
+
+pub(super) use undo::undo;
 
 /// Our taint: it stands exactly while a machine is ordered off.
 const POWER_OFF: &str = "homelab-autoscaler.dev/power-off";
@@ -23,9 +28,38 @@ const CORDONED_BY_PERSON: &str = "homelab-autoscaler.dev/cordoned-by-person";
 /// Set by us together with `cluster-autoscaler.kubernetes.io/scale-down-disabled`.
 const DISABLED_BY: &str = "homelab-autoscaler.dev/scale-down-disabled-by";
 const DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
+/// How often a Node is fenced in vain, each time because somebody else has just written it.
+const FENCES: u32 = 3;
 
-/// Taints and cordons a Node, and reads back that it is so. Whose the cordon is goes onto the Node in the same write.
+/// Taints and cordons a Node, and reads back that it is so. Whose the cordon is goes onto the Node in the same write. Who
+/// writes the Node at the same moment means no harm, so that is tried again, while whoever waits for it may still be there.
 pub(super) async fn fence(
+    writer: &Writer,
+    machine: &MachineId,
+    name: &str,
+    cordon: Cordon,
+) -> Result<(), CallFault> {
+    let began = Instant::now();
+    let mut tries = 1;
+    loop {
+        let fault = match fence_once(writer, machine, name, cordon).await {
+            Ok(()) => return Ok(()),
+            Err(fault) => fault,
+        };
+        let raced = matches!(fault, CallFault::Conflict(_) | CallFault::Unprocessable(_));
+        if !raced || tries == FENCES || began.elapsed() >= CALL {
+            return Err(fault);
+        }
+        tracing::debug!(%machine, node = name, %fault, tries, "fenced in vain");
+        tries += 1;
+        // It may have been our own object that had changed.
+        if let Some(entry) = writer.shared.mirror.machine(machine) {
+            writer.read_machine(machine, &entry.place).await?;
+        }
+    }
+}
+
+async fn fence_once(
     writer: &Writer,
     machine: &MachineId,
     name: &str,
@@ -123,45 +157,6 @@ pub(super) async fn retire(
             Ok(_) | Err(CallFault::NotFound) => Ok(()),
             Err(fault) => Err(fault),
         },
-    }
-}
-
-/// Takes our marks off a Node whose machine is no longer declared.
-pub(super) async fn undo(writer: &Writer, name: &str, cordoned: bool) -> Result<(), CallFault> {
-    let node = match read(writer, name).await {
-        Ok(node) => node,
-        Err(CallFault::NotFound) => return Ok(()),
-        Err(fault) => return Err(fault),
-    };
-    let annotations = node.metadata.annotations.as_ref();
-    let carries = |key: &str| annotations.is_some_and(|map| map.contains_key(key));
-    let mut steps = Steps::of(uid(&node));
-    if raw_taints(&node).iter().any(|taint| taint.key == POWER_OFF) {
-        let kept: Vec<&Taint> = raw_taints(&node)
-            .iter()
-            .filter(|taint| taint.key != POWER_OFF)
-            .collect();
-        steps = steps
-            .test(&["spec", "taints"], tested(&node))
-            .add(&["spec", "taints"], kept);
-        if !cordoned && !carries(CORDONED_BY_PERSON) {
-            steps = steps.add(&["spec", "unschedulable"], false);
-        }
-    }
-    if has_condition(&node) {
-        resume(writer, &node).await?;
-    }
-    let mut marks = vec![CORDONED_BY_PERSON];
-    if carries(DISABLED_BY) {
-        marks.extend([DISABLED, DISABLED_BY]);
-    }
-    for key in marks.into_iter().filter(|key| carries(key)) {
-        steps = steps.remove(&["metadata", "annotations", key]);
-    }
-    if steps.changes() {
-        patch(writer, name, steps).await
-    } else {
-        Ok(())
     }
 }
 

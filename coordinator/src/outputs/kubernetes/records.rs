@@ -95,30 +95,16 @@ pub(super) async fn describe_group(
     let Some(entry) = writer.shared.mirror.group(id) else {
         return Ok(());
     };
-    let (mut place, mut before) = (entry.place, entry.status);
-    for _ in 0..TRIES {
-        let mut after = before.clone().unwrap_or_default();
-        documents::describe_group(group, &members, present(&place), &mut after);
-        let old = before.clone().unwrap_or_default();
-        if before.is_some() && silent_group(old) == silent_group(after.clone()) {
-            return Ok(());
+    let steps = |place: &Place, before: Option<&GroupStatus>| {
+        let mut after = before.cloned().unwrap_or_default();
+        documents::describe_group(group, &members, present(place), &mut after);
+        let silent = |status: &GroupStatus| silent_group(status.clone());
+        if before.is_some_and(|before| silent(before) == silent(&after)) {
+            return Ok(None);
         }
-        let Some(steps) = Steps::status(&place.uid, before.as_ref(), &after) else {
-            return Ok(());
-        };
-        let Err(fault) = writer.patch_group(id, &place, steps, CALL).await else {
-            return Ok(());
-        };
-        if !matches!(fault, CallFault::Unprocessable(_)) {
-            return Err(fault);
-        }
-        let refused = before;
-        (place, before) = writer.read_group(id).await?;
-        if before == refused {
-            return Err(fault);
-        }
-    }
-    Err(changing())
+        Ok(Steps::status(&place.uid, before, &after))
+    };
+    write_upon(&OneGroup { writer, id }, (entry.place, entry.status), steps).await
 }
 
 /// Changes a machine's status, starting from what was seen last; from what is there now if that was old. `ours` is the token
@@ -134,9 +120,8 @@ async fn update(
         .mirror
         .machine(machine)
         .ok_or(CallFault::NotFound)?;
-    let (mut place, mut before) = (entry.place, entry.status);
-    for _ in 0..TRIES {
-        let stored = documents::machine_record(before.as_ref()).token;
+    let steps = |place: &Place, before: Option<&NodeStatus>| {
+        let stored = documents::machine_record(before).token;
         if ours.is_some_and(|ours| stored > ours) {
             writer.shared.mandate.revoke();
             tracing::error!(
@@ -146,32 +131,97 @@ async fn update(
             );
             return Err(CallFault::Unsure("another coordinator leads".to_owned()));
         }
-        let mut after = before.clone().unwrap_or_default();
-        change(&mut after, &place);
+        let mut after = before.cloned().unwrap_or_default();
+        change(&mut after, place);
         writer.pins.ride(machine, &mut after);
-        let Some(steps) = machine_steps(&place, before.as_ref(), &after) else {
+        let steps = machine_steps(place, before, &after);
+        if steps.is_none() {
             writer.pins.stored(machine, &after);
+        }
+        Ok(steps)
+    };
+    let one = OneMachine { writer, machine };
+    write_upon(&one, (entry.place, entry.status), steps).await
+}
+
+/// An object of ours whose status is written.
+trait One {
+    type Status: PartialEq + Send + Sync;
+
+    fn patch(
+        &self,
+        place: &Place,
+        steps: Steps,
+    ) -> impl Future<Output = Result<(), CallFault>> + Send;
+
+    fn read(
+        &self,
+        place: &Place,
+    ) -> impl Future<Output = Result<(Place, Option<Self::Status>), CallFault>> + Send;
+}
+
+struct OneGroup<'a> {
+    writer: &'a Writer,
+    id: &'a GroupId,
+}
+
+impl One for OneGroup<'_> {
+    type Status = GroupStatus;
+
+    async fn patch(&self, place: &Place, steps: Steps) -> Result<(), CallFault> {
+        let patched = self.writer.patch_group(self.id, place, steps, CALL).await;
+        patched.map(drop)
+    }
+
+    async fn read(&self, _place: &Place) -> Result<(Place, Option<GroupStatus>), CallFault> {
+        self.writer.read_group(self.id).await
+    }
+}
+
+struct OneMachine<'a> {
+    writer: &'a Writer,
+    machine: &'a MachineId,
+}
+
+impl One for OneMachine<'_> {
+    type Status = NodeStatus;
+
+    async fn patch(&self, place: &Place, steps: Steps) -> Result<(), CallFault> {
+        self.writer.patch_machine(self.machine, place, steps).await
+    }
+
+    async fn read(&self, place: &Place) -> Result<(Place, Option<NodeStatus>), CallFault> {
+        self.writer.read_machine(self.machine, place).await
+    }
+}
+
+/// Writes a status upon what was seen last, and where that is refused, upon what is there now. What is refused although nothing
+/// had changed is our fault.
+async fn write_upon<O: One>(
+    one: &O,
+    (mut place, mut before): (Place, Option<O::Status>),
+    steps: impl Fn(&Place, Option<&O::Status>) -> Result<Option<Steps>, CallFault>,
+) -> Result<(), CallFault> {
+    for _ in 0..TRIES {
+        let Some(steps) = steps(&place, before.as_ref())? else {
             return Ok(());
         };
-        let Err(fault) = writer.patch_machine(machine, &place, steps).await else {
-            writer.pins.stored(machine, &after);
+        let Err(fault) = one.patch(&place, steps).await else {
             return Ok(());
         };
         if !matches!(fault, CallFault::Unprocessable(_)) {
             return Err(fault);
         }
         let refused = before;
-        (place, before) = writer.read_machine(machine, &place).await?;
+        (place, before) = one.read(&place).await?;
         if before == refused {
             return Err(fault);
         }
     }
-    Err(changing())
-}
-
-/// Somebody else writes faster than we do.
-fn changing() -> CallFault {
-    CallFault::Conflict("its status changed each time".to_owned())
+    // Somebody else writes faster than we do.
+    Err(CallFault::Conflict(
+        "its status changed each time".to_owned(),
+    ))
 }
 
 fn machine_steps(place: &Place, before: Option<&NodeStatus>, after: &NodeStatus) -> Option<Steps> {

@@ -81,7 +81,9 @@ impl Writer {
         let patch: Patch<Value> = steps.finish();
         let parameters = PatchParams::default();
         let node = call(api.patch_status(&place.name, &parameters, &patch)).await?;
-        self.saw_machine(id, node);
+        if let Some(stored) = self.saw_machine(id, node) {
+            self.pins.stored(id, &stored);
+        }
         Ok(())
     }
 

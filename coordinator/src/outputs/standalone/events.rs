@@ -94,30 +94,22 @@ impl Memory {
         }
     }
 
-    /// Logs the event and keeps it.
+    /// Keeps the event.
     pub(super) fn tell(&self, event: Event) {
         let (kind, name) = match event.about {
             Subject::Machine(machine) => ("Node", machine.to_string()),
             Subject::Group(group) => ("Group", group.to_string()),
         };
-        let (reason, message) = (event.reason, event.message);
-        let severity = match event.severity {
-            Severity::Normal => {
-                tracing::info!(kind, name, reason, detail = message, "lab event");
-                "Normal"
-            }
-            Severity::Warning => {
-                tracing::warn!(kind, name, reason, detail = message, "lab event");
-                "Warning"
-            }
-        };
         self.keep(Shown {
             at_ms: clock::now().wall_ms,
             kind,
             name,
-            severity,
-            reason,
-            message,
+            severity: match event.severity {
+                Severity::Normal => "Normal",
+                Severity::Warning => "Warning",
+            },
+            reason: event.reason,
+            message: event.message,
             count: 1,
         });
     }

@@ -139,6 +139,8 @@ struct StoredOperation {
     boot_id: Option<String>,
     started_at_ms: i64,
     by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ordered_at_ms: Option<i64>,
     #[serde(default)]
     going_down: bool,
 }

@@ -21,18 +21,28 @@ async fn closed(stream: &mut TcpStream) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_says_nothing_is_let_go() {
+async fn a_peer_that_says_too_little_or_the_wrong_thing_is_let_go() {
     let bench = Bench::showing(lab([])).await;
-    let mut stream = TcpStream::connect(bench.address).await.unwrap();
-    closed(&mut stream).await;
+    for said in [
+        &b""[..],
+        b"P",
+        &PREFACE[..23],
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(bench.address).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        closed(&mut stream).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_answers_no_ping_is_let_go() {
     let bench = Bench::showing(lab([])).await;
-    let mut stream = TcpStream::connect(bench.address).await.unwrap();
-    stream.write_all(PREFACE).await.unwrap();
-    closed(&mut stream).await;
+    for said in [&PREFACE[..24], PREFACE] {
+        let mut stream = TcpStream::connect(bench.address).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        closed(&mut stream).await;
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Mutual TLS: who may call, and what is said about unusable files.
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::AsyncReadExt as _;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::authority::{Authority, Pair, files};
@@ -20,7 +23,7 @@ fn settings(tls: TlsFiles) -> GrpcSettings {
 }
 
 fn service() -> Autoscaler {
-    let (engine, _seat) = engine::open();
+    let (engine, _seat) = engine::open(crate::mandate::Mandate::standing());
     Autoscaler::new(engine, Metrics::unregistered(), Callers::default())
 }
 
@@ -103,6 +106,7 @@ async fn replaced_files_count_for_the_next_connection_and_open_ones_live_on() {
     let settings = settings(files(&folder, &old.cert, &old.sign("localhost")));
     let listening = listen(&settings, service()).await.unwrap();
     let address = listening.address();
+    let mut taken = listening.files.as_ref().unwrap().config();
     tokio::spawn(listening.serve(std::future::pending()));
     let (before, after) = (old.sign("autoscaler"), new.sign("autoscaler"));
     let mut open = calls(address, (&old, "localhost"), Some(&before))
@@ -114,15 +118,11 @@ async fn replaced_files_count_for_the_next_connection_and_open_ones_live_on() {
             .is_err()
     );
     files(&folder, &new.cert, &new.sign("localhost"));
-    let taken = async {
-        while calls(address, (&new, "localhost"), Some(&after))
-            .await
-            .is_err()
-        {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(600), taken)
+    tokio::time::timeout(Duration::from_secs(600), taken.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    calls(address, (&new, "localhost"), Some(&after))
         .await
         .unwrap();
     assert!(
@@ -131,6 +131,43 @@ async fn replaced_files_count_for_the_next_connection_and_open_ones_live_on() {
             .is_err()
     );
     open.gpu_label(GpuLabelRequest {}).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_after_its_handshake_is_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Authority::new();
+    let settings = settings(files(&folder, &ours.cert, &ours.sign("localhost")));
+    let listening = listen(&settings, service()).await.unwrap();
+    let address = listening.address();
+    tokio::spawn(listening.serve(std::future::pending()));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der(&ours.cert)).unwrap();
+    let pair = ours.sign("autoscaler");
+    let key = PrivateKeyDer::from_pem_slice(pair.key.serialize_pem().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![der(&pair.cert)], key)
+        .unwrap();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect("localhost".try_into().unwrap(), stream)
+        .await
+        .unwrap();
+    let closed = async {
+        // However it ends: an end without a farewell is an error to TLS.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    };
+    tokio::time::timeout(Duration::from_secs(3_600), closed)
+        .await
+        .unwrap();
+}
+
+fn der(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
 #[tokio::test]

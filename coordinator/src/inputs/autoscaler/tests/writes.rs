@@ -226,7 +226,7 @@ impl Outputs for Store {
 
 /// A real core with a group of sleeping machines.
 pub(super) async fn sleeping(machines: usize, policy: Policy) -> (Client, Handle, Arc<AtomicBool>) {
-    let (engine, seat) = engine::open();
+    let (engine, seat) = engine::open(crate::mandate::Mandate::standing());
     let broken = Arc::new(AtomicBool::new(false));
     let store = Store {
         facts: engine.facts.clone(),
@@ -241,8 +241,10 @@ pub(super) async fn sleeping(machines: usize, policy: Policy) -> (Client, Handle
         node_object_policy: NodeObjectPolicy::Delete,
         declared: Declared::default(),
         scale_down: None,
+        energy: None,
         require_proof: false,
         paused: false,
+        concerns: coordinator_core::Concerns::new(),
     })];
     for number in 0..machines {
         let spec = machine(number);

@@ -48,7 +48,7 @@ async fn presence_and_inventory_give_what_an_agent_is_in_either_order() {
     assert_eq!(info.key, Some(signer().public_key().to_string()));
     assert_eq!(info.segments, ["default"]);
     assert_eq!(info.macs, ["02:00:00:00:00:01", "02:00:00:00:00:02"]);
-    assert_eq!(info.wake_armed, Some(true));
+    assert_eq!(info.wake_armed, Some(vec!["eth2".into()]));
     let high = |seq| vec![(MachineId::new("pi"), Token { epoch: 2, seq })];
     assert_eq!(info.high_water, high(7));
     let facts = bench
@@ -240,7 +240,25 @@ async fn the_last_word_about_the_nics_counts_only_if_signed() {
     let [Fact::Reported(_), Fact::AgentInfo(info)] = &facts[..] else {
         panic!("{facts:?}")
     };
-    assert_eq!(info.wake_armed, Some(false));
+    assert_eq!(info.wake_armed, Some(vec![]));
+    let card = |last, wol| HostNic {
+        mac: Mac([2, 0, 0, 0, 0, last]),
+        wol,
+    };
+    // The second has come since the inventory, so only its address is known.
+    let nics = vec![card(2, WakeFlag::Armed), card(9, WakeFlag::Armed)];
+    let body = ResultBody {
+        out: Some(Outcome::Host(HostOutcome { nics })),
+        ..result(ResultState::Running)
+    };
+    let facts = bench
+        .facts_of(RES, sealed(&signer(), RES, &body), false)
+        .await;
+    let [Fact::Reported(_), Fact::AgentInfo(info)] = &facts[..] else {
+        panic!("{facts:?}")
+    };
+    let named = vec!["eth2".to_owned(), "02:00:00:00:00:09".to_owned()];
+    assert_eq!(info.wake_armed, Some(named));
 }
 
 #[tokio::test]
@@ -292,15 +310,17 @@ async fn sensors_are_kept_for_people_and_decide_nothing() {
 }
 
 #[test]
-fn any_armed_interface_arms_a_host_and_silence_says_nothing() {
+fn armed_interfaces_are_named_and_silence_says_nothing() {
     use WakeFlag::{Armed, Unarmed, Unknown, Unsupported};
     for (flags, armed) in [
         (&[][..], None),
         (&[Unknown], None),
-        (&[Unsupported], Some(false)),
-        (&[Unarmed, Unknown], Some(false)),
-        (&[Unarmed, Armed, Unsupported], Some(true)),
+        (&[Unsupported], Some(&[][..])),
+        (&[Unarmed, Unknown], Some(&[])),
+        (&[Unarmed, Armed, Unsupported, Armed], Some(&["b", "d"])),
     ] {
-        assert_eq!(parse::armed(flags.iter().copied()), armed, "{flags:?}");
+        let named = flags.iter().copied().zip(["a", "b", "c", "d"]);
+        let armed = armed.map(|names| names.iter().map(ToString::to_string).collect());
+        assert_eq!(parse::armed(named), armed, "{flags:?}");
     }
 }

@@ -41,7 +41,7 @@ impl crate::outputs::Outputs for NoOutputs {
 
 fn engine() -> (Handle, tokio::sync::mpsc::UnboundedReceiver<Fact>) {
     let (sender, facts) = tokio::sync::mpsc::unbounded_channel();
-    let (handle, seat) = engine::open();
+    let (handle, seat) = engine::open(crate::mandate::Mandate::standing());
     tokio::spawn(seat.take(Collector(sender), NoOutputs).run());
     (handle, facts)
 }

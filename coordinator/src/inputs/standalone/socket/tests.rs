@@ -32,7 +32,7 @@ async fn coordinator(dir: &TempDir) -> PathBuf {
     fs::write(lab.join("lab.yaml"), LAB).unwrap();
     let lab = LabFolder::open(&lab).unwrap();
     let (store, replay) = standalone::open(&state).unwrap();
-    let (handle, seat) = engine::open();
+    let (handle, seat) = engine::open(crate::mandate::Mandate::standing());
     let facts = handle.facts.clone();
     let outputs = Standalone::start(store, &replay, move |fact| facts.tell_blocking(fact)).unwrap();
     let memory = outputs.memory();
@@ -44,7 +44,7 @@ async fn coordinator(dir: &TempDir) -> PathBuf {
         handle.facts.tell(fact).await;
     }
     let path = state.join("coordinator.sock");
-    let desk = Desk {
+    let lab = ServedLab {
         engine: handle.clone(),
         board,
         memory,
@@ -54,7 +54,7 @@ async fn coordinator(dir: &TempDir) -> PathBuf {
             needs_password: false,
         },
     };
-    tokio::spawn(Socket::bind(&path).unwrap().serve(desk));
+    tokio::spawn(Socket::bind(&path).unwrap().serve(lab));
     let mut view = handle.view.clone();
     let serving = view.wait_for(|view| view.serving && !view.machines.is_empty());
     time::timeout(patience(), serving).await.unwrap().unwrap();

@@ -57,10 +57,10 @@ fn swap(left: Duration) -> Swap {
     }
 }
 
-fn failed() -> Fact {
+fn failed(fault: StoreFault) -> Fact {
     Fact::CommitFailed {
         group: workers(),
-        fault: StoreFault::Unavailable,
+        fault,
     }
 }
 
@@ -70,7 +70,7 @@ async fn after_the_callers_deadline_nothing_is_sent() {
     writer.knows_group(Some(wish(4)));
     for left in [Duration::ZERO, MARGIN] {
         let fact = commit(&writer, workers(), swap(left)).await;
-        assert_eq!(fact, failed());
+        assert_eq!(fact, failed(StoreFault::TooLate));
     }
     assert!(asked.lock().unwrap().is_empty());
 }
@@ -91,7 +91,10 @@ async fn the_api_server_is_told_to_give_up_before_the_callers_deadline_and_so_do
     });
     writer.knows_group(Some(wish(4)));
     let left = MARGIN + Duration::from_millis(300);
-    assert_eq!(commit(&writer, workers(), swap(left)).await, failed());
+    assert_eq!(
+        commit(&writer, workers(), swap(left)).await,
+        failed(StoreFault::Unavailable)
+    );
     assert_eq!(count(&asked, &Method::PATCH), 1);
     let uri = asked.lock().unwrap()[0].1.clone();
     let (_, timeout) = uri.split_once("timeout=").expect("a limit for the server");

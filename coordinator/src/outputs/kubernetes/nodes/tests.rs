@@ -4,7 +4,161 @@ use std::collections::BTreeMap;
 
 use serde_json::{from_value, json};
 
-use super::*;
+use super::{
+    super::fake_api::objects::{Meddling, Objects, holding, touch},
+    *,
+};
+use crate::inputs::kubernetes::{Place, Undo};
+
+const NODE: &str = "/api/v1/nodes/n";
+const OURS: &str = "/apis/homelab-autoscaler.dev/v1alpha1/namespaces/lab/homelabnodes/nuc1";
+
+/// A machine's object with these finalizers, and its Node with these taints.
+fn shelf(finalizers: Value, taints: Value, meddling: Meddling) -> (Writer, Objects) {
+    let ours = json!({
+        "apiVersion": "homelab-autoscaler.dev/v1alpha1", "kind": "Node",
+        "metadata": {"namespace": "lab", "name": "nuc1", "uid": "u", "resourceVersion": "2", "finalizers": finalizers},
+        "spec": {"group": "workers", "power": "AlwaysOn"}});
+    let node = json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "n", "uid": "un", "resourceVersion": "1"},
+        "spec": {"unschedulable": true, "taints": taints}});
+    holding([(OURS, ours), (NODE, node)], meddling)
+}
+
+/// Somebody puts another taint on the Node right before each of the first so many patches of it.
+fn rivals(mut left: u32) -> Meddling {
+    Box::new(move |method, path, shelf| {
+        if *method == http::Method::PATCH && path == NODE && left > 0 {
+            left -= 1;
+            let node = shelf.get_mut(NODE).unwrap();
+            let taint = json!({"key": format!("rival-{left}"), "effect": "NoSchedule"});
+            node["spec"]["taints"].as_array_mut().unwrap().push(taint);
+            touch(node);
+        }
+    })
+}
+
+fn keys(objects: &Objects) -> Vec<String> {
+    let objects = objects.lock().unwrap();
+    let taints = objects[NODE]["spec"]["taints"].as_array().unwrap();
+    let key = |taint: &Value| taint["key"].as_str().unwrap().to_owned();
+    taints.iter().map(key).collect()
+}
+
+fn undoing() -> Undo {
+    Undo {
+        place: Place {
+            namespace: "lab".into(),
+            name: "nuc1".into(),
+            uid: "u".into(),
+            version: 1,
+            finalizers: vec![FINALIZER.into()],
+            ..Place::default()
+        },
+        node: "n".into(),
+        cordoned: false,
+    }
+}
+
+fn slow() -> Value {
+    json!([{"key": "slow", "effect": "NoSchedule"}])
+}
+
+fn ours() -> Value {
+    json!([{"key": "slow", "effect": "NoSchedule"}, {"key": POWER_OFF, "effect": "NoSchedule"}])
+}
+
+#[tokio::test]
+async fn a_node_is_fenced_although_others_write_it_at_the_same_moment() {
+    for (races, fenced) in [(0, true), (2, true), (3, false)] {
+        let (writer, objects) = shelf(Value::Null, slow(), rivals(races));
+        writer.knows_machine(coordinator_crds::NodeStatus::default());
+        let machine = MachineId::new("nuc1");
+        let outcome = fence(&writer, &machine, "n", Cordon::Ours).await;
+        assert_eq!(outcome.is_ok(), fenced, "{races} races: {outcome:?}");
+        let keys = keys(&objects);
+        assert_eq!(keys.iter().any(|key| key == POWER_OFF), fenced, "{keys:?}");
+        let rivals = keys.iter().filter(|key| key.starts_with("rival-"));
+        assert_eq!(rivals.count(), races as usize, "nobody's taint is lost");
+    }
+}
+
+#[tokio::test]
+async fn a_node_is_fenced_although_its_machine_has_changed_unseen() {
+    let (writer, objects) = shelf(json!(["theirs/first"]), slow(), rivals(0));
+    writer.knows_machine(coordinator_crds::NodeStatus::default());
+    let machine = MachineId::new("nuc1");
+    fence(&writer, &machine, "n", Cordon::Ours).await.unwrap();
+    assert_eq!(keys(&objects), ["slow", POWER_OFF]);
+    let finalizers = json!(["theirs/first", FINALIZER]);
+    let objects = objects.lock().unwrap();
+    assert_eq!(objects[OURS]["metadata"]["finalizers"], finalizers);
+}
+
+#[tokio::test]
+async fn a_node_that_is_gone_is_not_fenced_again() {
+    let goes = Box::new(
+        |method: &http::Method, _: &str, shelf: &mut BTreeMap<String, Value>| {
+            if *method == http::Method::GET {
+                shelf.remove(NODE);
+            }
+        },
+    );
+    let (writer, _) = shelf(Value::Null, ours(), goes);
+    writer.knows_machine(coordinator_crds::NodeStatus::default());
+    let outcome = fence(&writer, &MachineId::new("nuc1"), "n", Cordon::Ours).await;
+    assert!(matches!(outcome, Err(CallFault::NotFound)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn marks_are_taken_back_from_what_is_there_now_and_the_finalizer_goes_last() {
+    let finalizers = json!(["theirs/first", FINALIZER]);
+    let (writer, objects) = shelf(finalizers, ours(), rivals(1));
+    let raced = undo(&writer, &undoing()).await;
+    assert!(
+        matches!(raced, Err(CallFault::Unprocessable(_))),
+        "{raced:?}"
+    );
+    let waiting = json!(["theirs/first", FINALIZER]);
+    assert_eq!(
+        objects.lock().unwrap()[OURS]["metadata"]["finalizers"],
+        waiting
+    );
+    undo(&writer, &undoing()).await.unwrap();
+    assert_eq!(keys(&objects), ["slow", "rival-0"]);
+    let objects = objects.lock().unwrap();
+    assert_eq!(objects[NODE]["spec"]["unschedulable"], false);
+    // What others had put there after the deletion was seen stays.
+    assert_eq!(
+        objects[OURS]["metadata"]["finalizers"],
+        json!(["theirs/first"])
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_goes_meanwhile_has_nothing_left_to_undo() {
+    let goes = Box::new(
+        |method: &http::Method, path: &str, shelf: &mut BTreeMap<String, Value>| {
+            if *method == http::Method::PATCH && path == NODE {
+                shelf.remove(NODE);
+            }
+        },
+    );
+    let (writer, objects) = shelf(json!([FINALIZER]), ours(), goes);
+    undo(&writer, &undoing()).await.unwrap();
+    assert_eq!(
+        objects.lock().unwrap()[OURS]["metadata"].get("finalizers"),
+        None
+    );
+}
+
+#[tokio::test]
+async fn no_node_is_touched_for_an_object_that_was_made_anew() {
+    let (writer, objects) = shelf(json!([FINALIZER]), ours(), rivals(0));
+    objects.lock().unwrap().get_mut(OURS).unwrap()["metadata"]["uid"] = json!("another");
+    undo(&writer, &undoing()).await.unwrap();
+    assert_eq!(keys(&objects), ["slow", POWER_OFF]);
+}
 
 fn node(spec: Value) -> Node {
     from_value(json!({"metadata": {"name": "n", "uid": "u"}, "spec": spec})).unwrap()

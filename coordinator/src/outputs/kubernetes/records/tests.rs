@@ -167,15 +167,16 @@ fn the_operation_that_was_seen_is_tested_too() {
     let mut before = with_token();
     documents::store_machine(
         &MachineRecord {
-            operation: Some(coordinator_core::Operation {
+            operation: Some(Box::new(coordinator_core::Operation {
                 id: "01JD0000000000000000000000".into(),
                 kind: coordinator_core::OperationKind::Wake,
                 token: Token { epoch: 1, seq: 2 },
                 boot_id: None,
                 started_at_ms: 0,
                 by: "test".into(),
+                ordered_at_ms: None,
                 going_down: false,
-            }),
+            })),
             ..record_with(1, 2)
         },
         &mut before,

@@ -52,6 +52,32 @@ macro_rules! same_variants {
     };
 }
 
+/// Writes both directions for what the core keeps in a box.
+macro_rules! boxed {
+    ($($stored:ident, $core:ident);* $(;)?) => {
+        $(
+            impl From<Box<$core>> for $stored {
+                fn from(core: Box<$core>) -> Self {
+                    Self::from(*core)
+                }
+            }
+
+            impl From<$stored> for Box<$core> {
+                fn from(stored: $stored) -> Self {
+                    Self::new(stored.into())
+                }
+            }
+        )*
+    };
+}
+
+boxed!(
+    StoredOperation, Operation;
+    StoredQuarantine, Quarantine;
+    StoredLearned, Learned;
+    StoredBackup, NodeBackup;
+);
+
 /// `Into` that also reaches into an `Option` or a `Vec`.
 trait MapInto<T> {
     fn map_into(self) -> T;
@@ -124,7 +150,7 @@ same_fields!(StoredTaint, Taint { key, value, effect });
 same_fields!(StoredOverride, Override { until_ms, by } into { power });
 same_fields!(
     StoredOperation,
-    Operation { id, boot_id, started_at_ms, by, going_down } into { kind, token }
+    Operation { id, boot_id, started_at_ms, by, ordered_at_ms, going_down } into { kind, token }
 );
 same_fields!(StoredLearned, Learned { capacity, allocatable, labels, at_ms } into { taints });
 same_fields!(StoredBackup, NodeBackup { labels, annotations, cordoned } into { taints });

@@ -16,15 +16,16 @@ fn full_machine() -> MachineRecord {
     let map = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
     MachineRecord {
         token: Token { epoch: 3, seq: 9 },
-        operation: Some(Operation {
+        operation: Some(Box::new(Operation {
             id: "01A".to_owned(),
             kind: OperationKind::Stop,
             token: Token { epoch: 3, seq: 9 },
             boot_id: Some("b1".to_owned()),
             started_at_ms: 5,
             by: "user ann".to_owned(),
+            ordered_at_ms: Some(5_000),
             going_down: true,
-        }),
+        })),
         order: Some(OffOrder {
             id: "01B".to_owned(),
             by: "cluster-autoscaler DeleteNodes".to_owned(),
@@ -41,31 +42,31 @@ fn full_machine() -> MachineRecord {
         proven_at_ms: Some(8),
         last_off_at_ms: Some(9),
         outage: Some(Outage::PowerCut { until_ms: 13 }),
-        quarantine: Some(Quarantine {
+        quarantine: Some(Box::new(Quarantine {
             until_ms: 10,
             failures: 2,
             reason: "BootTimeout".to_owned(),
             message: "No sign of life".to_owned(),
-        }),
+        })),
         provider_id: Some("homelab://default/nuc1".to_owned()),
         override_: Some(Override {
             power: OverridePower::Running,
             until_ms: Some(11),
             by: "user ann".to_owned(),
         }),
-        learned: Some(Learned {
+        learned: Some(Box::new(Learned {
             capacity: map("cpu", "4"),
             allocatable: map("cpu", "3800m"),
             labels: map("zone", "attic"),
             taints: vec![taint.clone()],
             at_ms: 12,
-        }),
-        node_backup: Some(NodeBackup {
+        })),
+        node_backup: Some(Box::new(NodeBackup {
             labels: map("rack", "1"),
             annotations: map("note", "loud"),
             taints: vec![taint],
             cordoned: true,
-        }),
+        })),
         last_ask: Some("ask-1".to_owned()),
     }
 }

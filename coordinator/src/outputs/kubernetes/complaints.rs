@@ -1,6 +1,6 @@
-//! What the watches ask for: complaints about objects, refused requests, marks to take back.
+//! What people must read that the core does not tell: objects that cannot be used, requests that were refused.
 //!
-//! Holds: a finalizer comes off last, after everything was undone.
+//! In: complaints of the watches. Out: conditions and Events; a refused request is taken off its object.
 
 use coordinator_core::Severity;
 use coordinator_crds::{Condition, ConditionStatus};
@@ -9,31 +9,55 @@ use serde_json::json;
 
 use super::{
     events::{Events, Telling},
-    nodes, records,
+    records,
     writer::Writer,
 };
 use crate::{
     clock,
     documents::{self, Finding},
-    inputs::kubernetes::{CallFault, FINALIZER, Kind, Notice, Place, call},
+    inputs::kubernetes::{CallFault, Complaint, Kind, Place, call},
+    outputs::log_line,
 };
 
 /// Reason of the Event about a request that was not carried out.
 const REFUSED: &str = "RequestRefused";
 
-/// Does what a notice asks for.
-pub(super) async fn act(
-    writer: &Writer,
-    events: &mut Events,
-    notice: &Notice,
-) -> Result<(), CallFault> {
-    match notice {
-        Notice::Findings {
+/// A complaint as a line in the log.
+pub(super) fn log(complaint: &Complaint) {
+    let (kind, name, reason, message) = match complaint {
+        Complaint::Findings {
             kind,
             place,
             findings,
-        } => complain(writer, events, (*kind, place), findings).await,
-        Notice::AskRejected {
+        } => match worst(findings) {
+            Some(found) => (kind.as_str(), &*place.name, &*found.reason, &*found.message),
+            None => return,
+        },
+        Complaint::AskRejected {
+            machine, message, ..
+        } => (
+            Kind::Machine.as_str(),
+            machine.as_str(),
+            REFUSED,
+            &**message,
+        ),
+    };
+    log_line(Severity::Warning, (kind, name), reason, message);
+}
+
+/// Writes a complaint where people look.
+pub(super) async fn write(
+    writer: &Writer,
+    events: &mut Events,
+    complaint: &Complaint,
+) -> Result<(), CallFault> {
+    match complaint {
+        Complaint::Findings {
+            kind,
+            place,
+            findings,
+        } => onto_object(writer, events, (*kind, place), findings).await,
+        Complaint::AskRejected {
             machine,
             id,
             message,
@@ -50,29 +74,11 @@ pub(super) async fn act(
             }
             records::drop_ask(writer, machine, id).await
         }
-        Notice::Undo {
-            place,
-            node,
-            cordoned,
-        } => {
-            nodes::undo(writer, node, *cordoned).await?;
-            let kept: Vec<String> = place
-                .finalizers
-                .iter()
-                .filter(|name| *name != FINALIZER)
-                .cloned()
-                .collect();
-            match writer.set_finalizers(place, &kept).await {
-                // Taken off by somebody else, and gone with it.
-                Ok(_) | Err(CallFault::NotFound) => Ok(()),
-                Err(fault) => Err(fault),
-            }
-        }
     }
 }
 
 /// Writes conditions onto an object that the core is not told about.
-async fn complain(
+async fn onto_object(
     writer: &Writer,
     events: &mut Events,
     (kind, place): (Kind, &Place),
@@ -88,8 +94,7 @@ async fn complain(
     // The object may not decode, so its answer is taken as whatever it is.
     let api = writer.shared.cluster.untyped(kind, &place.namespace);
     call(api.patch_status(&place.name, &PatchParams::default(), &patch)).await?;
-    let bad = |finding: &&Finding| finding.status == ConditionStatus::True;
-    if let Some(finding) = findings.iter().find(bad) {
+    if let Some(finding) = worst(findings) {
         let telling = Telling {
             kind,
             place,
@@ -100,4 +105,11 @@ async fn complain(
         events.tell(writer, telling).await?;
     }
     Ok(())
+}
+
+/// The finding that an Event is about.
+fn worst(findings: &[Finding]) -> Option<&Finding> {
+    findings
+        .iter()
+        .find(|finding| finding.status == ConditionStatus::True)
 }
