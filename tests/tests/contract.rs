@@ -2,10 +2,16 @@
 //! Holds: each test is one check and carries its number; it has groups of its own and leaves other groups alone.
 //! Not here: how the autoscaler behaves; see `ca_model`.
 
+#[path = "contract/decreases.rs"]
+mod decreases;
 #[path = "contract/deletions.rs"]
 mod deletions;
+#[path = "contract/failures.rs"]
+mod failures;
 #[path = "contract/floor.rs"]
 mod floor;
+#[path = "contract/hands.rs"]
+mod hands;
 #[path = "contract/increases.rs"]
 mod increases;
 #[path = "contract/lists.rs"]
@@ -14,7 +20,13 @@ mod lists;
 mod lookups;
 #[path = "contract/outages.rs"]
 mod outages;
+#[path = "contract/prices.rs"]
+mod prices;
+#[path = "contract/returns.rs"]
+mod returns;
 #[path = "contract/stops.rs"]
 mod stops;
 #[path = "contract/templates.rs"]
 mod templates;
+#[path = "contract/told.rs"]
+mod told;

@@ -23,8 +23,9 @@ use tonic::{Code, Status};
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Machines of the shared lab with something behind them: their agents need a user at the broker.
 const HOLLOW: &[&str] = &[
-    "c13a", "c13b", "c15x", "c21a", "c23a", "c23b", "c23c", "c23d", "c23e", "c23f", "c23g", "c23h",
-    "c23i", "c23j", "c25a", "c26a", "c26b", "c35a", "c35b",
+    "c06a", "c06b", "c13a", "c13b", "c15x", "c21a", "c23a", "c23b", "c23c", "c23d", "c23e", "c23f",
+    "c23g", "c23h", "c23i", "c23j", "c25a", "c26a", "c26b", "c29a", "c30a", "c30b", "c35a", "c35b",
+    "c38a", "c42a", "c42b", "c43a", "c45a",
 ];
 /// For the shared lab, and for the labs of single checks one after the other.
 static PLANES: Planes = Planes::new();
@@ -121,6 +122,29 @@ pub(crate) fn plan(name: &'static str, machines: &'static [&'static str]) -> Gro
         machines,
         spec: json!({"template": {"capacity": {"cpu": "4", "memory": "8Gi"}}}),
     }
+}
+
+/// A lab of its own whose machines have BMCs, for [`alone`].
+pub(crate) fn behind_bmcs(group: GroupPlan) -> Plan {
+    let woken = Woken::Redfish;
+    Plan {
+        others: &[],
+        ..Plan::quick(vec![GroupPlan { woken, ..group }])
+    }
+}
+
+/// The group that a lab of its own began with, once a BMC has said of each of its machines that it is off.
+pub(crate) async fn asleep<'a>(stage: &'a mut ClusterStage, plan: &GroupPlan) -> Result<Group<'a>> {
+    for machine in plan.machines {
+        stage.until_phase(machine, "Sleeping").await?;
+    }
+    Ok(Group {
+        caller: stage.caller()?,
+        name: plan.name,
+        machines: plan.machines,
+        hollow: std::mem::take(&mut stage.machines),
+        stage,
+    })
 }
 
 /// Adds a group to the lab and waits until the coordinator knows it.
@@ -249,6 +273,15 @@ impl Group<'_> {
             .groups()
             .patch(self.name, &params, &patch)
             .await?;
+        Ok(())
+    }
+
+    /// Changes a machine's spec as `kubectl patch` would.
+    pub(crate) async fn edit_machine(&self, machine: &str, spec: Value) -> Result<()> {
+        let patch = kube::api::Patch::Merge(json!({ "spec": spec }));
+        let params = kube::api::PatchParams::default();
+        let machines = self.stage.machine_objects();
+        machines.patch(machine, &params, &patch).await?;
         Ok(())
     }
 

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use kube::api::{Patch, PatchParams};
-use proto_autoscaler::{
-    CleanupRequest, GetAvailableGpuTypesRequest, GpuLabelRequest, instance_status::InstanceState,
-};
+use proto_autoscaler::{CleanupRequest, instance_status::InstanceState};
 use serde_json::json;
 use tests::{harness::wait, recorder::Wish};
 
@@ -129,16 +127,5 @@ fn c35_state_is_always_told_and_only_what_is_created_has_errors() -> Result<()> 
             Ok(())
         })
         .await
-    })
-}
-
-#[test]
-fn c40_gpu_questions_are_always_answered() -> Result<()> {
-    shared(async |stage| {
-        let mut client = stage.caller()?.client;
-        client.gpu_label(GpuLabelRequest {}).await?;
-        let request = GetAvailableGpuTypesRequest {};
-        client.get_available_gpu_types(request).await?;
-        Ok(())
     })
 }

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use anyhow::{Result, ensure};
-use proto_autoscaler::NodeGroup;
+use proto_autoscaler::{Instance, NodeGroup};
 use tests::{
     cluster_stage::{Election, Plan},
     harness::wait,
@@ -129,6 +129,61 @@ fn c16_increase_is_answered_before_the_power_moves_and_survives_a_crash_in_betwe
         woken.await?;
         stage.until_phase("c16a", "Running").await?;
         ensure!(stage.recorder.wakes("c16a") == 1);
+        drop(hollow);
+        Ok(())
+    })
+}
+
+#[test]
+fn c46_coordinator_killed_after_an_answer_goes_on_with_the_same_machines_and_moves_each_once()
+-> Result<()> {
+    const MACHINES: &[&str] = &["c46a", "c46b"];
+    let mut lab = Plan {
+        election: Election("6s", "5s", "500ms"),
+        guests: MACHINES,
+        ..lab()
+    };
+    // While a killed leader's Lease runs out nobody listens to agents; their word must still count after that.
+    lab.timing.push("grace=12s".to_owned());
+    alone(lab, async |stage| {
+        stage.stop_relay();
+        let hollow = {
+            let mut group = group(stage, plan("c46", MACHINES), Behind::Hollow).await?;
+            stage.recorder.ask_any(MACHINES, 2, Wish::On);
+            group.increase(2).await?;
+            std::mem::take(&mut group.hollow)
+        };
+        let promised = stage.caller()?.instances("c46").await?;
+        for has_relay in [false, true] {
+            stage.kill_coordinator();
+            stage.start_coordinator().await?;
+            let caller = stage.caller()?;
+            ensure!(caller.look("c46").await? == 2);
+            let listed = caller.instances("c46").await?;
+            let same = |one: &Instance| listed.iter().any(|other| other.id == one.id);
+            ensure!(
+                listed.len() == 2 && promised.iter().all(same),
+                "{promised:?}: {listed:?}"
+            );
+            if !has_relay {
+                stage.start_relay()?;
+            }
+        }
+        for machine in MACHINES {
+            stage.until_phase(machine, "Running").await?;
+            let wakes = stage.recorder.wakes(machine);
+            ensure!(wakes == 1, "{machine}: {wakes} wakes");
+        }
+        stage.recorder.ask("c46a", Wish::Off);
+        stage.caller()?.delete("c46", "c46a").await?;
+        stage.kill_coordinator();
+        stage.start_coordinator().await?;
+        ensure!(stage.caller()?.look("c46").await? == 1);
+        stage.until_no_node("c46a").await?;
+        stage.until_phase("c46a", "Sleeping").await?;
+        ensure!(stage.caller()?.look("c46").await? == 1);
+        let stops = (stage.recorder.stops("c46a"), stage.recorder.stops("c46b"));
+        ensure!(stops == (1, 0), "{stops:?}");
         drop(hollow);
         Ok(())
     })

@@ -1,15 +1,21 @@
 //! Giving running machines back: fenced before the answer, stopped after it, gone once they are surely off.
 
 use anyhow::{Result, ensure};
+use coordinator_crds::ConditionStatus;
 use futures::future::join_all;
+use serde_json::json;
 use tests::{
     cluster_stage::{POWER_OFF, Plan, objects::has_taint},
     harness::wait,
-    hollow::Power,
-    recorder::Wish,
+    hollow::{Faults, Power},
+    recorder::{Effect, Record, Wish},
 };
 
-use super::floor::{Group, LIMIT, alone, on_shelf, plan, shared};
+use super::{
+    floor::{Group, LIMIT, alone, asleep, behind_bmcs, on_shelf, plan, shared},
+    returns::{Marks, TO_BE_DELETED, mark},
+    told::{until_condition_of_machine, until_warned},
+};
 
 /// Waits until nothing of a machine is left but the machine.
 async fn until_gone(group: &Group<'_>, machine: &str) -> Result<()> {
@@ -132,5 +138,97 @@ fn c27_machine_leaves_the_list_once_it_is_off_and_its_node_goes_after_that() -> 
             Ok(())
         })
         .await
+    })
+}
+
+/// Its agent is told to shut it down, and nothing comes of it.
+fn deaf() -> Faults {
+    Faults {
+        ignores_shutdown: true,
+        ..Faults::default()
+    }
+}
+
+#[test]
+fn c28_stop_that_is_not_confirmed_in_time_is_told_and_pressed_home_where_that_is_allowed()
+-> Result<()> {
+    let group = plan("c28", &["c28a", "c28b"]);
+    alone(behind_bmcs(group.clone()), async |stage| {
+        let group = asleep(stage, &group).await?;
+        group.all_running().await?;
+        for (machine, force_off) in [("c28a", "AfterTimeout"), ("c28b", "Never")] {
+            let spec = json!({"timeouts": {"stop": "3s"}, "forceOff": force_off});
+            group.edit_machine(machine, spec).await?;
+            group.hollow[machine].set_faults(deaf());
+            group.delete(machine).await?;
+        }
+        ensure!(group.target().await? == 0);
+        let mut ran_again = Vec::new();
+        wait::until(LIMIT, "the one that may be cut is off", async || {
+            ran_again.extend(group.running().await?);
+            let deleting = group.deleting().await?;
+            ensure!(deleting == ["c28b"], "{deleting:?}");
+            Ok(())
+        })
+        .await?;
+        ensure!(ran_again.is_empty(), "{ran_again:?}");
+        ensure!(group.hollow["c28a"].power() == Power::Off);
+        until_gone(&group, "c28a").await?;
+        let (stage, late) = (group.stage, "StopTimedOut");
+        for machine in group.machines {
+            until_warned(stage, machine, late).await?;
+        }
+        let unready = ("Ready", ConditionStatus::False, late);
+        until_condition_of_machine(stage, "c28b", unready).await?;
+        let cuts = ["c28a", "c28b"].map(|name| stage.recorder.resets(name, "observed Off"));
+        ensure!(cuts == [1, 0], "{cuts:?}");
+        ensure!(group.deleting().await? == ["c28b"]);
+        ensure!(stage.nodes().get_opt("c28b").await?.is_some());
+        group.agrees().await
+    })
+}
+
+#[test]
+fn c45_machine_that_goes_down_keeps_our_taint_when_a_restarted_autoscaler_takes_its_own_away()
+-> Result<()> {
+    shared(async |stage| {
+        let group = on_shelf(stage, "c45", &["c45a"]).await?;
+        group.all_running().await?;
+        let asked = |records: &[Record]| {
+            let told = |record: &&Record| {
+                let effect = &record.effect;
+                matches!(effect, Effect::ShutdownAsked { machine, .. } if machine == "c45a")
+            };
+            records.iter().filter(told).count()
+        };
+        group.hollow["c45a"].set_faults(deaf());
+        mark(stage, "c45a", Marks::Set(&[TO_BE_DELETED])).await?;
+        group.delete("c45a").await?;
+        let told = |records: &[Record]| (asked(records) == 1).then_some(());
+        stage.recorder.until(LIMIT, "it is told", told).await?;
+        mark(stage, "c45a", Marks::Cleared(&[TO_BE_DELETED])).await?;
+        group.delete("c45a").await?;
+        ensure!(group.target().await? == 0 && group.deleting().await? == ["c45a"]);
+        let node = stage.nodes().get("c45a").await?;
+        ensure!(
+            has_taint(&node, POWER_OFF) && !has_taint(&node, TO_BE_DELETED),
+            "{node:?}"
+        );
+        group.hollow["c45a"].set_faults(Faults::default());
+        group.hollow["c45a"].press_button();
+        let mut unfenced = false;
+        wait::until(LIMIT, "it is off and its Node is gone", async || {
+            let node = stage.nodes().get_opt("c45a").await?;
+            unfenced |= node
+                .as_ref()
+                .is_some_and(|node| !has_taint(node, POWER_OFF));
+            ensure!(node.is_none(), "{node:?}");
+            Ok(())
+        })
+        .await?;
+        ensure!(!unfenced, "pods could have come");
+        until_gone(&group, "c45a").await?;
+        ensure!(asked(&stage.recorder.records()) == 1, "it was told once");
+        Ok(())
     })
 }

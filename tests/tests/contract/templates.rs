@@ -1,15 +1,22 @@
 //! What the autoscaler plans with: templates of machines that are off, and options.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
+use coordinator_crds::ConditionStatus;
 use prost::Message as _;
 use proto_autoscaler::{
     NodeGroupAutoscalingOptions, NodeGroupAutoscalingOptionsRequest,
     NodeGroupTemplateNodeInfoRequest, core_v1,
 };
 use serde_json::json;
+use tests::recorder::Wish;
 use tonic::Code;
 
-use super::floor::{Behind, Group, group, plan, refused, shared};
+use super::{
+    floor::{Behind, Group, group, plan, refused, shared},
+    told::{until_condition_of_group, until_warned},
+};
 
 async fn template(group: &Group<'_>) -> Result<Vec<u8>, tonic::Status> {
     let id = group.caller.group_id(group.name);
@@ -48,7 +55,7 @@ fn c36_template_of_sleeping_machines_is_a_whole_node_that_is_ready() -> Result<(
         ensure!(taints == ["dedicated"], "{taints:?}");
         let status = node.status.context("status")?;
         for resource in ["cpu", "memory", "pods", "ephemeral-storage"] {
-            let has = |amounts: &std::collections::BTreeMap<String, core_v1::Quantity>| {
+            let has = |amounts: &BTreeMap<String, core_v1::Quantity>| {
                 amounts
                     .get(resource)
                     .is_some_and(|amount| !amount.string.is_empty())
@@ -71,6 +78,44 @@ fn c37_template_of_unknown_machines_is_unimplemented() -> Result<()> {
         plan.spec = json!({});
         let group = group(stage, plan, Behind::Nothing).await?;
         refused(template(&group).await, Code::Unimplemented)
+    })
+}
+
+#[test]
+fn c38_template_that_promised_more_than_came_is_told_and_follows_what_came() -> Result<()> {
+    shared(async |stage| {
+        let mut plan = plan("c38", &["c38a"]);
+        plan.spec = json!({"template": {"capacity": {"cpu": "8", "memory": "8Gi"}}});
+        let group = group(stage, plan, Behind::Hollow).await?;
+        let promised = async |resource: &str| {
+            let node = core_v1::Node::decode(template(&group).await?.as_slice())?;
+            let status = node.status.context("status")?;
+            let of = |amounts: &BTreeMap<String, core_v1::Quantity>| {
+                let amount = amounts.get(resource).cloned().unwrap_or_default();
+                amount.string
+            };
+            anyhow::Ok((of(&status.capacity), of(&status.allocatable)))
+        };
+        let both = |amount: &str| (amount.to_owned(), amount.to_owned());
+        ensure!(promised("cpu").await? == both("8"));
+        stage.recorder.ask("c38a", Wish::On);
+        group.increase(1).await?;
+        group.until_running(&["c38a"]).await?;
+        let drift = ("TemplateDrift", ConditionStatus::True, "TemplateDrift");
+        let message = until_condition_of_group(stage, "c38", drift).await?;
+        ensure!(message.contains("c38a has cpu 4 instead of 8"), "{message}");
+        ensure!(!message.contains("memory"), "{message}");
+        ensure!(until_warned(stage, "c38", "TemplateDrift").await? == message);
+        ensure!(promised("cpu").await? == both("4"));
+        ensure!(promised("memory").await? == both("8Gi"));
+        let status = stage.groups().get("c38").await?.status;
+        let advertised = status.and_then(|status| status.template);
+        let source = advertised.map(|template| template.source);
+        ensure!(
+            source.as_ref().is_some_and(|from| from.contains("c38a")),
+            "{source:?}"
+        );
+        Ok(())
     })
 }
 

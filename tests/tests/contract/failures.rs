@@ -1,0 +1,102 @@
+//! Machines that do not come: told while they are still being created, left out afterwards, another one in their place.
+
+use anyhow::{Context, Result, ensure};
+use coordinator_crds::ConditionStatus;
+use proto_autoscaler::{InstanceErrorInfo, instance_status::InstanceState};
+use serde_json::json;
+use tests::{harness::wait, recorder::Effect, stage::mac};
+use tonic::Code;
+
+use super::{
+    floor::{Group, LIMIT, alone, asleep, behind_bmcs, on_paper, plan, refused, shared, state_of},
+    told::until_condition_of_machine,
+};
+
+/// The classes that the autoscaler tells apart.
+const OUT_OF_RESOURCES: i32 = 1;
+const OTHER: i32 = 99;
+
+/// Waits until a machine that is being created is listed with an error.
+async fn until_failed(group: &Group<'_>, machine: &str) -> Result<InstanceErrorInfo> {
+    let id = group.caller.provider_id(machine);
+    wait::until(LIMIT, "the failure is told", async || {
+        let instances = group.instances().await?;
+        let listed = instances.into_iter().find(|one| one.id == id);
+        let listed = listed.context("it is listed")?;
+        let state = state_of(&listed);
+        ensure!(state == InstanceState::InstanceCreating, "{listed:?}");
+        let status = listed.status.context("a status")?;
+        status.error_info.context("no error yet")
+    })
+    .await
+}
+
+#[test]
+fn c33_machine_without_a_sign_of_life_is_told_as_timed_out_while_it_is_created() -> Result<()> {
+    shared(async |stage| {
+        let group = on_paper(stage, "c33", &["c33a"]).await?;
+        let impatient = json!({"timeouts": {"boot": "3s"}});
+        group.edit_machine("c33a", impatient).await?;
+        group.increase(1).await?;
+        let error = until_failed(&group, "c33a").await?;
+        ensure!(error.error_code == "BOOT_TIMEOUT", "{error:?}");
+        ensure!(error.instance_error_class == OTHER, "{error:?}");
+        ensure!(
+            error.error_message.contains("No sign of life in 3s"),
+            "{error:?}"
+        );
+        let packet = |effect: &Effect| matches!(effect, Effect::MagicPacketTrain { mac: of, .. } if *of == mac("c33a"));
+        let records = stage.recorder.records();
+        ensure!(
+            records.iter().any(|record| packet(&record.effect)),
+            "{records:?}"
+        );
+        // It counts until it is given back.
+        ensure!(group.target().await? == 1);
+        group.agrees().await
+    })
+}
+
+#[test]
+fn c34_machine_that_nobody_can_wake_is_left_out_and_another_one_is_chosen() -> Result<()> {
+    shared(async |stage| {
+        let group = on_paper(stage, "c34", &["c34a", "c34b"]).await?;
+        let unreachable = json!({"timeouts": {"boot": "3s"}, "wakeOnLAN": {"segment": "garage"}});
+        group.edit_machine("c34a", unreachable).await?;
+        group.increase(1).await?;
+        let error = until_failed(&group, "c34a").await?;
+        ensure!(error.error_code == "NO_RELAY", "{error:?}");
+        ensure!(error.instance_error_class == OUT_OF_RESOURCES, "{error:?}");
+        let fake = group.caller.fake_node("c34a", "create-error");
+        group.caller.delete_nodes(group.name, vec![fake]).await?;
+        ensure!(group.target().await? == 0 && group.instances().await?.is_empty());
+        let left_out = ("Quarantined", ConditionStatus::True, "NoRelay");
+        until_condition_of_machine(stage, "c34a", left_out).await?;
+        let row = group.row().await?;
+        ensure!(row.max_size == 1, "{row:?}");
+        group.caller.refresh().await?;
+        refused(group.increase(2).await, Code::ResourceExhausted)?;
+        group.increase(1).await?;
+        ensure!(group.creating().await? == ["c34b"]);
+        group.agrees().await
+    })
+}
+
+#[test]
+fn c34_bmc_that_refuses_is_told_as_a_lack_of_resources() -> Result<()> {
+    let group = plan("c34bmc", &["c34x"]);
+    alone(behind_bmcs(group.clone()), async |stage| {
+        let group = asleep(stage, &group).await?;
+        let unknown = json!({"timeouts": {"boot": "5s"}, "redfish": {"system": "no-such-system"}});
+        group.edit_machine("c34x", unknown).await?;
+        group.increase(1).await?;
+        let error = until_failed(&group, "c34x").await?;
+        ensure!(error.error_code == "WAKE_REFUSED", "{error:?}");
+        ensure!(error.instance_error_class == OUT_OF_RESOURCES, "{error:?}");
+        let fake = group.caller.fake_node("c34x", "create-error");
+        group.caller.delete_nodes(group.name, vec![fake]).await?;
+        ensure!(group.target().await? == 0);
+        ensure!(group.stage.recorder.wakes("c34x") == 0);
+        Ok(())
+    })
+}

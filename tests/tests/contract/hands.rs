@@ -1,0 +1,82 @@
+//! Machines that people switch, and machines that fail: what is seen of them is what counts.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use proto_autoscaler::instance_status::InstanceState;
+use tests::{harness::wait, hollow::Power, recorder::Wish};
+
+use super::floor::{LIMIT, alone, asleep, behind_bmcs, on_shelf, plan, shared, state_of};
+
+#[test]
+fn c06_maximum_does_not_fall_below_the_target_while_a_running_machine_is_not_heard() -> Result<()> {
+    shared(async |stage| {
+        let group = on_shelf(stage, "c06", &["c06a", "c06b"]).await?;
+        stage.recorder.ask_any(group.machines, 2, Wish::On);
+        group.all_running().await?;
+        let mut sizes = BTreeSet::new();
+        let mut until_phase = async |phase: &str| {
+            wait::until(LIMIT, phase, async || {
+                let state = stage.state().await?;
+                // In this order: what is told after the phase was seen counts as told in it.
+                sizes.insert((group.target().await?, group.row().await?.max_size));
+                let seen = &state["machines"]["c06a"]["phase"];
+                ensure!(seen == phase, "{seen}");
+                Ok(())
+            })
+            .await
+        };
+        group.hollow["c06a"].crash();
+        until_phase("Unknown").await?;
+        group.hollow["c06a"].press_button();
+        until_phase("Running").await?;
+        ensure!(sizes == BTreeSet::from([(2, 2)]), "{sizes:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn c44_machine_switched_on_by_hand_counts_and_leaves_the_target_when_it_has_failed() -> Result<()> {
+    let mut group = plan("c44", &["c44a", "c44b"]);
+    group.spec["requireProof"] = false.into();
+    group.spec["maxSize"] = 1.into();
+    alone(behind_bmcs(group.clone()), async |stage| {
+        let group = asleep(stage, &group).await?;
+        group.hollow["c44a"].press_button();
+        group.until_running(&["c44a"]).await?;
+        ensure!(group.target().await? == 1);
+        group.agrees().await?;
+
+        // There is no room for another one: it is left alone.
+        group.hollow["c44b"].press_button();
+        group.stage.until_phase("c44b", "Running").await?;
+        let foreign = group.caller.group_of("c44b").await?;
+        ensure!(
+            foreign.is_empty() && group.target().await? == 1,
+            "{foreign}"
+        );
+
+        group.hollow["c44a"].crash();
+        wait::until(LIMIT, "the other one takes its place", async || {
+            let instances = group.instances().await?;
+            let listed: Vec<_> = instances
+                .iter()
+                .filter(|one| state_of(one) != InstanceState::InstanceDeleting)
+                .filter_map(|one| group.caller.machine_of(&one.id))
+                .collect();
+            ensure!(listed == ["c44b"], "{instances:?}");
+            Ok(())
+        })
+        .await?;
+        group.stage.until_no_node("c44a").await?;
+        ensure!(group.target().await? == 1);
+        group.agrees().await?;
+        let recorder = &group.stage.recorder;
+        for machine in group.machines {
+            let moved = (recorder.wakes(machine), recorder.stops(machine));
+            ensure!(moved == (0, 0), "{machine}: {moved:?}");
+        }
+        ensure!(group.hollow["c44a"].power() == Power::Off);
+        Ok(())
+    })
+}
