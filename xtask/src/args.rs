@@ -32,8 +32,11 @@ enum Command {
         #[arg(allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Build the agent as it is installed, one static file for this architecture, and print where it is.
-    Dist,
+    /// Build what is installed, for this architecture, and print where it is: the agent is one static file.
+    Dist {
+        /// Only this program; both by default.
+        program: Option<dist::Program>,
+    },
     /// Write the generated files.
     Codegen,
     /// Feed every decoder with made-up input, guided by coverage; needs a C++ compiler.
@@ -72,8 +75,10 @@ fn dispatch(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Demo { args } => demo::run(&workspace, &args),
-        Command::Dist => {
-            println!("{}", dist::agent(&workspace)?.display());
+        Command::Dist { program } => {
+            for built in dist::run(&workspace, program)? {
+                println!("{}", built.display());
+            }
             Ok(())
         }
         Command::Codegen => codegen::write(&workspace),

@@ -16,13 +16,9 @@ pub fn run(workspace: &Workspace, name: Option<&OsStr>) -> Result<()> {
         // are those of the image, the latter without the embedded broker. Cargo puts what profile bench gives beside what
         // release gives.
         dist::agent(workspace)?;
-        for build in [
-            "--package coordinator --profile release --no-default-features --bin homelab-coordinator",
-            "--package tests --profile bench --bin hollow-host --bin bench",
-        ] {
-            shell::run(workspace.cargo(["build"]).args(build.split(' ')))?;
-        }
-        Ok(())
+        dist::coordinator(workspace)?;
+        let programs = "--package tests --profile bench --bin hollow-host --bin bench";
+        shell::run(workspace.cargo(["build"]).args(programs.split(' ')))
     })?;
     let folders = ["dist", "release"].map(|profile| workspace.binaries(profile));
     let folders = env::join_paths(folders).context("join the folders of binaries")?;
