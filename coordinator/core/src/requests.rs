@@ -88,10 +88,14 @@ fn increase(lab: &mut Lab, id: &GroupId, growth: Growth, caller: Caller) -> Resu
     Ok(())
 }
 
-/// What is wanted is not certain, so neither is what to give back. An increase may wait for the store's answer instead.
-fn in_doubt(id: &GroupId) -> Refusal {
+/// A group that the cluster-autoscaler may change, and of which it is certain what is wanted: else it is not what to give back.
+/// An increase may wait for the store's answer instead.
+fn certain(lab: &mut Lab, id: &GroupId) -> Result<(), Refusal> {
+    if !autoscaled(lab, id)?.in_doubt() {
+        return Ok(());
+    }
     let message = format!("it is not known yet whether the last change of group {id} was stored");
-    (RejectedKind::Unavailable, message)
+    Err((RejectedKind::Unavailable, message))
 }
 
 fn decrease(
@@ -101,9 +105,7 @@ fn decrease(
     caller: Caller,
     ctx: &mut Ctx<'_>,
 ) -> Result<(), Refusal> {
-    if autoscaled(lab, id)?.in_doubt() {
-        return Err(in_doubt(id));
-    }
+    certain(lab, id)?;
     if delta >= 0 {
         return Err((
             RejectedKind::InvalidArgument,
@@ -133,9 +135,7 @@ fn delete(
     caller: Caller,
     ctx: &mut Ctx<'_>,
 ) -> Result<(), Refusal> {
-    if autoscaled(lab, id)?.in_doubt() {
-        return Err(in_doubt(id));
-    }
+    certain(lab, id)?;
     let mut machines: Vec<MachineId> = Vec::new();
     for node in nodes {
         let machine = resolve(lab, id, node)?;

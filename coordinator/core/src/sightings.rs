@@ -15,9 +15,9 @@ use crate::node;
 use crate::power::{self, Power};
 use crate::record::{BOOTS_KEPT, Outage, PowerRecord, PowerState, Witness};
 use crate::spec::Joins;
-use crate::upkeep;
 use crate::waking::Waking;
 use crate::why::Why;
+use crate::{stopping, upkeep};
 
 /// What was seen moves the phase, whatever is wished.
 pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
@@ -198,18 +198,14 @@ fn fell_silent(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     if !ctx.due(listening_ms.saturating_add(ctx.policy.grace_ms)) {
         return;
     }
-    set_power(machine, PowerState::Unknown, None, ctx);
-    machine.event(
-        Severity::Warning,
-        "Silent",
-        String::from("No heartbeat and no kubelet; whether it runs is unknown"),
-        ctx,
-    );
     let since_ms = power::silent_since(machine, &lab.agents, listening_ms);
-    machine.enter(
-        Phase::Unknown(Unknown::Silent { since_ms }),
-        Why::Silent,
-        String::from("Was running, is not heard any more"),
+    become_silent(
+        machine,
+        since_ms,
+        [
+            "No heartbeat and no kubelet; whether it runs is unknown",
+            "Was running, is not heard any more",
+        ],
         ctx,
     );
     let group = machine.spec.group.clone();
@@ -222,25 +218,33 @@ pub(crate) fn lose_track(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
-    let operation = machine.record.operation.as_ref();
-    let said_so_itself = operation.is_some_and(|op| op.going_down);
     let Some(listening_ms) = links.listening_since(machine.spec.joins) else {
         return;
     };
     let since_ms = power::silent_since(machine, &lab.agents, listening_ms);
-    if said_so_itself
+    if stopping::said_so_itself(machine)
         || machine.presence != Presence::Silent
         || !power::silent_for_hold(machine, &lab.agents, links, since_ms, ctx)
     {
         return;
     }
     machine.end();
-    set_power(machine, PowerState::Unknown, None, ctx);
     let message =
         "Silent since it was told to stop, which nobody wants any more: whether it runs is unknown";
-    machine.event(Severity::Warning, "Silent", message.into(), ctx);
+    become_silent(machine, since_ms, [message; 2], ctx);
+}
+
+/// Whether it runs is unknown from here on. `event` is told once, `state` is why it is where it is.
+fn become_silent(
+    machine: &mut Machine,
+    since_ms: u64,
+    [event, state]: [&str; 2],
+    ctx: &mut Ctx<'_>,
+) {
+    set_power(machine, PowerState::Unknown, None, ctx);
+    machine.event(Severity::Warning, "Silent", event.into(), ctx);
     let phase = Phase::Unknown(Unknown::Silent { since_ms });
-    machine.enter(phase, Why::Silent, message.into(), ctx);
+    machine.enter(phase, Why::Silent, state.into(), ctx);
 }
 
 /// Machines that fell silent together, as many as still run or more: they may be starting by themselves already.

@@ -474,7 +474,8 @@ fn is_unfenced(machine: &Machine) -> bool {
     machine.spec.joins == Joins::Kubelet && node.is_some_and(|node| !node::is_fenced(node))
 }
 
-fn said_so_itself(machine: &Machine) -> bool {
+/// The machine itself has said, signed, that it goes down.
+pub(crate) fn said_so_itself(machine: &Machine) -> bool {
     let operation = machine.record.operation.as_ref();
     operation.is_some_and(|op| op.going_down)
 }

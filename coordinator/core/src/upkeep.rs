@@ -200,8 +200,11 @@ pub(crate) fn foreign_provider_id(machine: &Machine, scheme: ProviderScheme) -> 
         }
         Phase::Unknown(_) | Phase::Off | Phase::Stopping(_) => false,
     };
+    if !kept || !promised || brought.is_empty() {
+        return None;
+    }
     let expected = machine.provider_id(scheme);
-    (kept && promised && !brought.is_empty() && *brought != expected).then(|| {
+    (*brought != expected).then(|| {
         alloc::format!(
             "Its Node has provider id {brought}, {expected} was promised, so it does not count as running: delete the Node and \
              start its kubelet again, or declare providerID: {brought}"

@@ -86,20 +86,18 @@ pub(crate) fn reported(machine: &mut Machine, report: &Report, agents: &Agents, 
             format!("{} has accepted the stop", report.agent),
         ),
         ReportState::Running | ReportState::Done => going_down(machine, &mut stopping, report, ctx),
-        // Another order has taken the place of this one already.
-        ReportState::Refused
-        | ReportState::Failed
-        | ReportState::Aborted
-        | ReportState::Interrupted
-            if stopping
-                .last
-                .as_ref()
-                .is_some_and(|last| *last != report.command) => {}
         ReportState::Refused
         | ReportState::Failed
         | ReportState::Aborted
         | ReportState::Interrupted => {
-            refused(machine, &mut stopping, report, agents, ctx);
+            // Another order may have taken the place of this one already.
+            if stopping
+                .last
+                .as_ref()
+                .is_none_or(|last| *last == report.command)
+            {
+                refused(machine, &mut stopping, report, agents, ctx);
+            }
         }
     }
     machine.phase = Phase::Stopping(stopping);

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use coordinator_core::{
-    Action, AgentId, AgentInfo, Ask, Beat, Command, Fact, GroupRecord, GroupSpec, Joins, Lab,
-    MachineId, MachineRecord, MachineSpec, NodeSeen, Now, OverridePower, PhaseName, Policy,
-    PowerPolicy, PowerRead, Report, ReportState, Request, Taint, Ticket, Timeouts, Verb,
+    Action, AgentId, Ask, Beat, Command, Fact, GroupRecord, GroupSpec, Joins, Lab, MachineId,
+    MachineRecord, MachineSpec, NodeSeen, Now, OverridePower, PhaseName, Policy, PowerPolicy,
+    PowerRead, Report, ReportState, Request, Taint, Ticket, Timeouts, Verb,
 };
 
-use crate::declare::{bmc, decrease, delete, group_id, group_spec, increase};
+use crate::declare::{bmc, decrease, delete, group_id, group_spec, increase, relay_info};
 
 /// A variant list with all of its members.
 macro_rules! named {
@@ -113,19 +113,7 @@ impl Bench {
         self.tell(Fact::Cluster { up: true });
         self.tell(Fact::Loaded);
         self.tell(Fact::Leading { epoch: 1 });
-        self.tell(Fact::AgentInfo(
-            AgentInfo {
-                agent: AgentId::new("pi"),
-                key: None,
-                segments: vec!["default".into()],
-                credentials: None,
-                wake_armed: None,
-                arch: None,
-                macs: Vec::new(),
-                high_water: Vec::new(),
-            }
-            .into(),
-        ));
+        self.tell(Fact::AgentInfo(relay_info("pi").into()));
         self.beat();
         self.settle();
     }

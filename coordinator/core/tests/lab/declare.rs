@@ -1,9 +1,9 @@
 //! Declarations for tests: short to write, with the product's defaults.
 
 use coordinator_core::{
-    AgentId, Concerns, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins, MachineId, MachineSpec,
-    Mode, NodeObjectPolicy, NodeRef, PowerPolicy, Redfish, Request, StopMethod, Timeouts,
-    WakeMethod, WakeOnLan,
+    AgentId, AgentInfo, Concerns, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins, MachineId,
+    MachineSpec, Mode, NodeObjectPolicy, NodeRef, PowerPolicy, Redfish, Request, StopMethod,
+    Timeouts, WakeMethod, WakeOnLan,
 };
 
 use crate::world::Sim;
@@ -100,6 +100,28 @@ pub(crate) fn lab(n: usize) -> Vec<Fact> {
     std::iter::once(group())
         .chain((1..=n).map(|i| machine(&format!("m{i}"))))
         .collect()
+}
+
+/// What an agent says of itself that is no relay, before it has a key.
+pub(crate) fn agent_info(name: &str) -> AgentInfo {
+    AgentInfo {
+        agent: AgentId::new(name),
+        key: None,
+        segments: vec![],
+        credentials: None,
+        wake_armed: None,
+        arch: None,
+        macs: vec![],
+        high_water: vec![],
+    }
+}
+
+/// A relay on the machines' segment.
+pub(crate) fn relay_info(name: &str) -> AgentInfo {
+    AgentInfo {
+        segments: vec!["default".into()],
+        ..agent_info(name)
+    }
 }
 
 pub(crate) fn increase(delta: i32, looked: u64) -> Request {

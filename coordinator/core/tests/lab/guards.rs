@@ -7,7 +7,7 @@ use coordinator_core::{
 
 use crate::declare::{
     bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab, machine,
-    machine_spec,
+    machine_spec, relay_info,
 };
 use crate::steps::{phase, running};
 use crate::world::World;
@@ -78,14 +78,8 @@ fn a_relay_that_became_the_last_one_after_its_order_is_not_stopped() {
     let mut world = running(vec![group(), kubelet("k1"), machine("m2")], 1);
     world.tell(Fact::AgentInfo(
         AgentInfo {
-            agent: AgentId::new("k1"),
             key: Some("ed25519:k1".into()),
-            segments: vec!["default".into()],
-            credentials: None,
-            wake_armed: None,
-            arch: None,
-            macs: vec![],
-            high_water: vec![],
+            ..relay_info("k1")
         }
         .into(),
     ));

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use coordinator_core::{
-    AgentId, AgentInfo, Answer, Concern, Declared, Fact, GroupSpec, Learned, MachineId,
-    MachineRecord, Taint, Template,
+    AgentInfo, Answer, Concern, Declared, Fact, GroupSpec, Learned, MachineId, MachineRecord,
+    Taint, Template,
 };
 
-use crate::declare::{delete, group, group_id, group_spec, increase, kubelet};
+use crate::declare::{agent_info, delete, group, group_id, group_spec, increase, kubelet};
 use crate::steps::running;
 use crate::world::World;
 
@@ -113,14 +113,8 @@ fn an_agent_tells_the_architecture_before_its_machine_has_joined() {
     );
     world.tell(Fact::AgentInfo(
         AgentInfo {
-            agent: AgentId::new("k1"),
-            key: None,
-            segments: vec![],
-            credentials: None,
-            wake_armed: None,
             arch: Some("arm64".into()),
-            macs: vec![],
-            high_water: vec![],
+            ..agent_info("k1")
         }
         .into(),
     ));

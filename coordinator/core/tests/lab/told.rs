@@ -1,13 +1,13 @@
 //! What people are told: why a machine does not wake, what they should mend, who did what.
 
 use coordinator_core::{
-    AgentId, AgentInfo, Answer, AutoscalerVersion, Concern, Concerns, Event, Fact, GroupSpec,
-    MachineId, MachineSpec, MachineView, Mode, NodeObjectPolicy, Policy, Timeouts, WakeMethod,
-    Witness,
+    AgentInfo, Answer, AutoscalerVersion, Concern, Concerns, Event, Fact, GroupSpec, MachineId,
+    MachineSpec, MachineView, Mode, NodeObjectPolicy, Policy, Timeouts, WakeMethod, Witness,
 };
 
 use crate::declare::{
-    bmc, delete, group, group_id, group_spec, increase, kubelet, lab, machine, machine_spec,
+    agent_info, bmc, delete, group, group_id, group_spec, increase, kubelet, lab, machine,
+    machine_spec,
 };
 use crate::steps::running;
 use crate::world::World;
@@ -41,14 +41,10 @@ fn relay(name: &str, segments: &[&str], credentials: &[&str]) -> Fact {
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     Fact::AgentInfo(
         AgentInfo {
-            agent: AgentId::new(name),
             key: Some(format!("ed25519:{name}")),
             segments: owned(segments),
             credentials: Some(owned(credentials)),
-            wake_armed: None,
-            arch: None,
-            macs: vec![],
-            high_water: vec![],
+            ..agent_info(name)
         }
         .into(),
     )

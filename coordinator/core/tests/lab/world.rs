@@ -177,14 +177,8 @@ impl World {
         for relay in self.relays.keys().cloned().collect::<Vec<_>>() {
             self.tell(Fact::AgentInfo(
                 AgentInfo {
-                    agent: AgentId::new(&relay),
                     key: Some("ed25519:pi".into()),
-                    segments: vec!["default".into()],
-                    credentials: None,
-                    wake_armed: None,
-                    arch: None,
-                    macs: vec![],
-                    high_water: vec![],
+                    ..declare::relay_info(&relay)
                 }
                 .into(),
             ));

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{super::fake_api::objects::holding, *};
+use super::{
+    super::fake_api::objects::{holding, undoing},
+    *,
+};
 use crate::{engine, inputs::kubernetes::FINALIZER, mandate::Mandate};
 use serde_json::json;
 
@@ -17,20 +20,6 @@ fn desk(writer: Writer) -> Desk {
         events: tokio::sync::Mutex::default(),
         described: Described::default(),
         postponed: Postponed::default(),
-    }
-}
-
-fn undoing() -> Undo {
-    Undo {
-        place: Place {
-            namespace: "lab".into(),
-            name: "nuc1".into(),
-            uid: "u".into(),
-            finalizers: vec![FINALIZER.into()],
-            ..Place::default()
-        },
-        node: "n".into(),
-        cordoned: false,
     }
 }
 

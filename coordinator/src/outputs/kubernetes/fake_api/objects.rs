@@ -10,6 +10,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::{Reply, Writer, answered, refusal, served};
+use crate::inputs::kubernetes::{FINALIZER, Place, Undo};
 
 /// The objects by path.
 pub(in super::super) type Objects = Arc<Mutex<BTreeMap<String, Value>>>;
@@ -69,4 +70,20 @@ pub(in super::super) fn touch(object: &mut Value) {
         .unwrap_or(1)
         + 1;
     *version = json!(next.to_string());
+}
+
+/// What is asked for when the object of `nuc1` is being deleted, whose Node is `n`.
+pub(in super::super) fn undoing() -> Undo {
+    Undo {
+        place: Place {
+            namespace: "lab".into(),
+            name: "nuc1".into(),
+            uid: "u".into(),
+            version: 1,
+            finalizers: vec![FINALIZER.into()],
+            ..Place::default()
+        },
+        node: "n".into(),
+        cordoned: false,
+    }
 }

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{from_value, json};
 
 use super::{
-    super::fake_api::objects::{Meddling, Objects, holding, touch},
+    super::fake_api::objects::{Meddling, Objects, holding, touch, undoing},
     *,
 };
-use crate::inputs::kubernetes::{Place, Undo};
 
 const NODE: &str = "/api/v1/nodes/n";
 const OURS: &str = "/apis/homelab-autoscaler.dev/v1alpha1/namespaces/lab/homelabnodes/nuc1";
@@ -43,21 +42,6 @@ fn keys(objects: &Objects) -> Vec<String> {
     let taints = objects[NODE]["spec"]["taints"].as_array().unwrap();
     let key = |taint: &Value| taint["key"].as_str().unwrap().to_owned();
     taints.iter().map(key).collect()
-}
-
-fn undoing() -> Undo {
-    Undo {
-        place: Place {
-            namespace: "lab".into(),
-            name: "nuc1".into(),
-            uid: "u".into(),
-            version: 1,
-            finalizers: vec![FINALIZER.into()],
-            ..Place::default()
-        },
-        node: "n".into(),
-        cordoned: false,
-    }
 }
 
 fn slow() -> Value {
