@@ -33,11 +33,22 @@ pub struct Agent {
     pub(crate) tasks: Vec<Task>,
     pub(crate) policy: Policy,
     pub(crate) presence: Presence,
-    /// Who waits for which write, oldest first.
-    writes: VecDeque<Option<Ulid>>,
+    /// Where the last barrier stands in the journal that was read or written last.
+    pub(crate) floor_on_disk: Token,
+    /// Writes under way, oldest first.
+    writes: VecDeque<Write>,
     /// Ends of orders of the last process that nobody has been told yet.
     untold: Vec<ResultBody>,
     tickets: u64,
+}
+
+/// A journal that is being written.
+#[derive(Debug)]
+struct Write {
+    /// Who waits for it.
+    waiting: Option<Ulid>,
+    /// Where the last barrier stands in it.
+    floor: Token,
 }
 
 impl Agent {
@@ -54,6 +65,7 @@ impl Agent {
             challenges: Challenges::default(),
             bucket: Bucket::full(now),
             marks: Marks::restore(journal.floor, &journal.marks),
+            floor_on_disk: journal.floor,
             journal,
             journal_readable,
             journal_written: true,
@@ -176,7 +188,13 @@ impl Agent {
 
     fn on_journaled(&mut self, written: bool, turn: &mut Turn) {
         self.journal_written = written;
-        if let Some(Some(id)) = self.writes.pop_front() {
+        let Some(write) = self.writes.pop_front() else {
+            return;
+        };
+        if written {
+            self.floor_on_disk = write.floor;
+        }
+        if let Some(id) = write.waiting {
             self.advance(id, Event::Journaled { written }, turn);
         }
     }
@@ -279,7 +297,10 @@ impl Agent {
         let stored = self.journal.marks.iter().map(|mark| &mark.target);
         let listed = self.journal.entries.iter().map(|entry| &entry.target);
         self.journal.marks = self.marks.of(stored.chain(listed));
-        self.writes.push_back(waiting);
+        self.writes.push_back(Write {
+            waiting,
+            floor: self.journal.floor,
+        });
         turn.steps.push(Step::WriteJournal(self.journal.clone()));
     }
 

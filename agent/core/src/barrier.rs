@@ -7,38 +7,31 @@ use crate::admission::Refused;
 use crate::agent::Agent;
 use crate::step::{Refusal, Turn};
 use crate::task::{End, Event, Stage, Task};
+use proto_mqtt::CommandBody;
 use proto_mqtt::command::CommandHead;
 use proto_mqtt::report::{Code, ResultState};
-use proto_mqtt::{CommandBody, Token};
 
 impl Agent {
     pub(crate) fn raise_barrier(&mut self, body: CommandBody, turn: &mut Turn) {
         self.marks.bar(body.token);
-        let floor_before = self.journal.floor;
-        if floor_before == self.marks.floor() {
+        // What another order has written, or tries to write, counts only once it is on disk.
+        if self.floor_on_disk == self.marks.floor() {
             return self.end(&body, End::done(), turn);
         }
         if !self.journal_readable {
             return self.refuse_barrier(&body, "the journal cannot be read", turn);
         }
         let id = body.id;
-        let stage = Stage::Barring { floor_before };
+        let stage = Stage::Barring;
         self.tasks.push(Task { body, stage });
         self.write_journal(Some(id), turn);
     }
 
-    pub(crate) fn in_barring(
-        &mut self,
-        task: Task,
-        floor_before: Token,
-        event: &Event,
-        turn: &mut Turn,
-    ) {
+    pub(crate) fn in_barring(&mut self, task: Task, event: &Event, turn: &mut Turn) {
         match event {
             Event::Journaled { written: true } => self.end(&task.body, End::done(), turn),
+            // The same barrier, signed again, is written again.
             Event::Journaled { written: false } => {
-                // The same barrier, signed again, is to be written again.
-                self.journal.floor = floor_before;
                 self.refuse_barrier(&task.body, "the journal could not be written", turn);
             }
             Event::Delivered { .. }

@@ -90,7 +90,7 @@ impl Agent {
             event
         };
         match task.stage.clone() {
-            Stage::Barring { floor_before } => self.in_barring(task, floor_before, &event, turn),
+            Stage::Barring => self.in_barring(task, &event, turn),
             Stage::Accepting { mark_before } => self.in_accepting(task, mark_before, event, turn),
             Stage::Confirming { .. } => self.in_confirming(task, event, turn),
             Stage::Grace { .. } => self.in_grace(task, &event, turn),

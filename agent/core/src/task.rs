@@ -4,7 +4,7 @@
 use crate::marks::Mark;
 use crate::step::{DriverFault, Ticket};
 use proto_mqtt::report::{Code, HostOutcome, Outcome, ResultState};
-use proto_mqtt::{CommandBody, Text, Token};
+use proto_mqtt::{CommandBody, Text};
 
 /// A command under way.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub(crate) struct Task {
 #[derive(Debug, Clone)]
 pub(crate) enum Stage {
     /// The journal is being told of a barrier.
-    Barring { floor_before: Token },
+    Barring,
     /// The journal is being told that it is accepted.
     Accepting { mark_before: Option<Mark> },
     /// The broker is to confirm that somebody knows.
@@ -45,14 +45,14 @@ impl Stage {
             | Self::Stopping { until_ms, .. }
             | Self::Running { until_ms }
             | Self::Falling { until_ms } => Some(*until_ms),
-            Self::Barring { .. } | Self::Accepting { .. } | Self::Starting => None,
+            Self::Barring | Self::Accepting { .. } | Self::Starting => None,
         }
     }
 
     pub(crate) fn ticket(&self) -> Option<Ticket> {
         match self {
             Self::Confirming { ticket, .. } | Self::Stopping { ticket, .. } => Some(*ticket),
-            Self::Barring { .. }
+            Self::Barring
             | Self::Accepting { .. }
             | Self::Grace { .. }
             | Self::Starting
@@ -68,7 +68,7 @@ impl Stage {
     pub(crate) fn has_begun(&self) -> bool {
         match self {
             Self::Accepting { .. } | Self::Confirming { .. } | Self::Grace { .. } => false,
-            Self::Barring { .. }
+            Self::Barring
             | Self::Starting
             | Self::Arming { .. }
             | Self::Stopping { .. }
@@ -81,7 +81,7 @@ impl Stage {
     pub(crate) fn is_handed_over(&self) -> bool {
         match self {
             Self::Running { .. } | Self::Falling { .. } => true,
-            Self::Barring { .. }
+            Self::Barring
             | Self::Accepting { .. }
             | Self::Confirming { .. }
             | Self::Grace { .. }
@@ -95,7 +95,7 @@ impl Stage {
     pub(crate) fn is_taking_down(&self) -> bool {
         match self {
             Self::Stopping { .. } | Self::Running { .. } | Self::Falling { .. } => true,
-            Self::Barring { .. }
+            Self::Barring
             | Self::Accepting { .. }
             | Self::Confirming { .. }
             | Self::Grace { .. }

@@ -1,7 +1,7 @@
 //! A barrier: earlier leaders are refused from then on, whatever happens to agent and disk.
 
 use super::fixture::*;
-use crate::{Journal, Step, Stored};
+use crate::{Input, Journal, Step, Stored};
 use alloc::vec;
 use alloc::vec::Vec;
 use proto_mqtt::report::{Code, ResultState};
@@ -91,6 +91,37 @@ fn where_it_cannot_be_written_it_stands_until_the_end_of_the_process_and_is_not_
     rig.disk_fails = false;
     assert_eq!(results(&rig.send(&body)), [DONE]);
     assert_eq!(rig.disk.floor, Token { epoch: 5, seq: 0 });
+}
+
+#[test]
+fn it_is_not_called_done_because_another_write_that_failed_had_it_too() {
+    let mut rig = Rig::new();
+    rig.disk_fails = true;
+    let body = barrier(&mut rig, 5, 1);
+    assert_eq!(results(&rig.send(&body)), [UNWRITTEN]);
+    let off = CommandBody {
+        token: Token { epoch: 5, seq: 2 },
+        ..rig.command(Order::PowerOff)
+    };
+    assert_eq!(results(&rig.send(&off)), [UNWRITTEN]);
+    assert_eq!(results(&rig.send(&body)), [UNWRITTEN]);
+    rig.disk_fails = false;
+    assert_eq!(results(&rig.send(&body)), [DONE]);
+    assert_eq!(rig.disk.floor, Token { epoch: 5, seq: 0 });
+}
+
+#[test]
+fn a_second_one_that_comes_before_the_disk_has_answered_waits_too() {
+    let mut rig = Rig::new();
+    let bodies = [(5, 1), (5, 2)].map(|(epoch, seq)| barrier(&mut rig, epoch, seq));
+    for body in &bodies {
+        let steps = rig.agent.observe(message(sealed(body)), rig.now);
+        assert_eq!(results(&steps), []);
+    }
+    for _ in &bodies {
+        let steps = rig.feed(Input::Journaled { written: true });
+        assert_eq!(results(&steps), [DONE]);
+    }
 }
 
 #[test]
