@@ -1,4 +1,4 @@
-//! The time at which a broker's certificate was accepted last, as the time of change of an empty file.
+//! The time at which a broker's certificate was good last, as the time of change of an empty file.
 //! Holds: written at most once a day, so that it wears no flash; a time that lies in the future is put right.
 
 use std::fs::File;

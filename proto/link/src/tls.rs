@@ -18,6 +18,8 @@ use crate::verifier::Verifier;
 /// What the tunnel needs to speak TLS.
 pub(crate) struct TlsSettings {
     pub(crate) connector: TlsConnector,
+    /// Who judges certificates for the connector.
+    pub(crate) verifier: Arc<Verifier>,
     pub(crate) server_name: ServerName<'static>,
 }
 
@@ -38,10 +40,11 @@ pub(crate) fn settings(options: &LinkOptions) -> Result<TlsSettings, LinkConfigF
         .with_safe_default_protocol_versions()
         .map_err(LinkConfigFault::Tls)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
+        .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
         .with_no_client_auth();
     Ok(TlsSettings {
         connector: TlsConnector::from(Arc::new(config)),
+        verifier,
         server_name,
     })
 }

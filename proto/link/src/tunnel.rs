@@ -7,15 +7,21 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval_at};
 
 use crate::backoff::chance;
 use crate::fault::LinkFault;
 use crate::tls::TlsSettings;
 use crate::url::BrokerUrl;
+
+/// How often the time of a connection that lasts is to be noted: the note itself is renewed once it is a day old.
+const NOTE_EACH: Duration = Duration::from_secs(3600);
 
 /// A running tunnel; dropping it cuts the connection.
 pub(crate) struct Tunnel {
@@ -109,7 +115,13 @@ async fn carry(
         .map_err(untrusted)?;
     // The cell is empty: only this function writes it, once.
     let _ = handshake_done.set(());
-    match copy_bidirectional(local, &mut remote).await {
+    let shown = remote.get_ref().1.peer_certificates().unwrap_or_default();
+    let shown: Vec<CertificateDer<'static>> = shown.to_vec();
+    let note = || {
+        tls.verifier
+            .judge_again(&shown, &tls.server_name, UnixTime::now());
+    };
+    match while_it_lasts(note, copy_bidirectional(local, &mut remote)).await {
         // A refused client certificate arrives only after the handshake of TLS 1.3, as an alert.
         Err(fault)
             if fault
@@ -120,6 +132,18 @@ async fn carry(
         }
         // An ordinary end; the MQTT side tells how it saw it.
         Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Has the time noted now and then until `connection` ends.
+async fn while_it_lasts<T>(note: impl Fn(), connection: impl Future<Output = T>) -> T {
+    let mut due = interval_at(Instant::now() + NOTE_EACH, NOTE_EACH);
+    tokio::pin!(connection);
+    loop {
+        tokio::select! {
+            end = &mut connection => return end,
+            _ = due.tick() => note(),
+        }
     }
 }
 
@@ -143,5 +167,36 @@ impl Drop for PrivateFolder {
         if let Err(fault) = fs::remove_dir_all(&self.path) {
             tracing::debug!(path = %self.path.display(), %fault, "private folder not removed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::clock_file::ClockFile;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_note_of_a_connection_is_never_much_older_than_a_day() {
+        let hour = Duration::from_secs(3600);
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = ClockFile::at(folder.path().join("clock"));
+        let (start, since) = (SystemTime::UNIX_EPOCH, Instant::now());
+        // Too young to be renewed when the connection begins.
+        file.note(start);
+        sleep(23 * hour).await;
+        let age = || {
+            let noted = file.read().expect("a time");
+            (start + since.elapsed()).duration_since(noted)
+        };
+        let note = || {
+            assert!(age().expect("no time to come") <= 25 * hour);
+            file.note(start + since.elapsed());
+        };
+        while_it_lasts(note, sleep(60 * 24 * hour)).await;
+        assert!(age().expect("no time to come") <= 25 * hour);
     }
 }

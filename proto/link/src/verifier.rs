@@ -32,6 +32,22 @@ impl Verifier {
         let judge = judge.map_err(|fault| Error::General(fault.to_string()))?;
         Ok(Self { judge, clock_file })
     }
+
+    /// Judges the certificates of a connection that lasts once more, for the sake of the note: the connection stays.
+    pub(crate) fn judge_again(
+        &self,
+        certificates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) {
+        let Some((end_entity, intermediates)) = certificates.split_first() else {
+            return;
+        };
+        let judged = self.verify_server_cert(end_entity, intermediates, server_name, &[], now);
+        if let Err(fault) = judged {
+            tracing::warn!(%fault, "the broker's certificate will be refused at the next connection");
+        }
+    }
 }
 
 impl ServerCertVerifier for Verifier {

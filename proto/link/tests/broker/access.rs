@@ -1,7 +1,7 @@
 //! Passwords and authorities: refused ones are told, renewed ones count from the next attempt on.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use proto_link::{Delivery, Message, Subscription};
@@ -183,8 +183,44 @@ async fn the_time_of_a_good_certificate_is_noted() {
     own.ca_file = Some(file);
     let clock = folder.path().join("clock");
     own.clock_file = Some(clock.clone());
+    begin_in_1970(&clock);
+    let began = SystemTime::now();
     let (_link, mut events) = start(own);
     up(&mut events).await;
-    let noted = std::fs::metadata(&clock).and_then(|file| file.modified());
-    assert!(noted.expect("a time") <= SystemTime::now());
+    // What is noted are whole seconds.
+    let earliest = began - Duration::from_secs(1);
+    assert!((earliest..=SystemTime::now()).contains(&noted(&clock)));
+}
+
+#[tokio::test]
+async fn the_time_is_noted_again_while_a_connection_lasts() {
+    let (broker, authority) = tls_broker();
+    let mut own = options(&broker, "s");
+    let (folder, file) = written(&authority);
+    own.ca_file = Some(file);
+    let clock = folder.path().join("clock");
+    own.clock_file = Some(clock.clone());
+    let (_link, mut events) = start(own);
+    up(&mut events).await;
+    begin_in_1970(&clock);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(3_601)).await;
+    tokio::time::resume();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while noted(&clock) == SystemTime::UNIX_EPOCH {
+        assert!(tokio::time::Instant::now() < deadline, "not noted");
+        tokio::task::yield_now().await;
+    }
+    assert!(events.try_recv().is_err(), "it is the same connection");
+}
+
+/// As if nothing had been noted since then.
+fn begin_in_1970(clock: &Path) {
+    let file = File::create(clock).and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH));
+    file.expect("written");
+}
+
+fn noted(clock: &Path) -> SystemTime {
+    let noted = std::fs::metadata(clock).and_then(|file| file.modified());
+    noted.expect("a time")
 }
