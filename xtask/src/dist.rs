@@ -23,6 +23,15 @@ const COORDINATOR: &str = "homelab-coordinator";
 /// The C library whose loader reads relocations in packed form, as `getconf` tells it. They are read whole at each start, so their
 /// size counts as resident memory: 1.7 MiB less of it for the coordinator.
 const PACKS_RELOCATIONS: (u32, u32) = (2, 36);
+/// Rust's targets for one static file, by architecture. Which 32-bit ARM it is, the architecture does not say: the oldest with a unit
+/// for floating point runs on all that have one.
+const STATIC: [(&str, &str); 5] = [
+    ("x86_64", "x86_64-unknown-linux-musl"),
+    ("aarch64", "aarch64-unknown-linux-musl"),
+    ("arm", "arm-unknown-linux-musleabihf"),
+    ("x86", "i686-unknown-linux-musl"),
+    ("riscv64", "riscv64gc-unknown-linux-musl"),
+];
 
 /// What can be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -52,26 +61,46 @@ pub fn run(workspace: &Workspace, program: Option<Program>) -> Result<Vec<PathBu
 /// Builds the agent and says where it is.
 ///
 /// # Errors
-/// When the target cannot be had, or the build fails.
+/// When there is no target for this machine, or it cannot be had, or the build fails.
 pub fn agent(workspace: &Workspace) -> Result<PathBuf> {
-    let target = format!("{}-unknown-linux-musl", env::consts::ARCH);
-    ensure(workspace, &target)?;
+    let target = static_target(env::consts::ARCH)?;
+    ensure(workspace, target)?;
     let mut build = workspace.cargo(["build", "--package", "agent", "--profile", PROFILE]);
-    build.args(["--locked", "--bin", PROGRAM, "--target", &target]);
-    for (name, value) in c_compiler(&target) {
+    build.args(["--locked", "--bin", PROGRAM, "--target", target]);
+    for (name, value) in c_compiler(target) {
         // Whoever has chosen a compiler keeps it.
         if env::var_os(&name).is_none() {
             build.env(name, value);
         }
     }
     shell::run(&mut build)?;
-    let built = Path::new(&target).join(PROFILE).join(PROGRAM);
+    let built = Path::new(target).join(PROFILE).join(PROGRAM);
     let built = workspace
         .metadata
         .target_directory
         .as_std_path()
         .join(built);
     install(workspace, &built, PROGRAM)
+}
+
+/// The target for one static file on this architecture.
+fn static_target(arch: &str) -> Result<&'static str> {
+    let known = STATIC.iter().find(|(name, _)| *name == arch);
+    let known = known.map(|(_, target)| *target);
+    known.with_context(|| {
+        let archs = STATIC.map(|(name, _)| name).join(", ");
+        format!(
+            "dist: there is no static agent for {arch}, only for {archs}; {}",
+            linked_instead()
+        )
+    })
+}
+
+/// What else can be done.
+fn linked_instead() -> String {
+    format!(
+        "for an agent that is linked to this system's C library: cargo build --package agent --profile {PROFILE}"
+    )
 }
 
 /// Builds the coordinator and says where it is.
@@ -122,8 +151,8 @@ fn ensure(workspace: &Workspace, target: &str) -> Result<()> {
     rustup.args(["target", "add", target]);
     shell::run_quietly(rustup.current_dir(workspace.root())).with_context(|| {
         format!(
-            "dist: Rust here has no standard library for {target}; for an agent that is linked to this system's C library: \
-             cargo build --package agent --profile {PROFILE}"
+            "dist: Rust here has no standard library for {target}; {}",
+            linked_instead()
         )
     })?;
     Ok(())
@@ -156,6 +185,15 @@ mod tests {
         ] {
             assert_eq!(packs_relocations(version), packs, "{version:?}");
         }
+    }
+
+    #[test]
+    fn the_target_of_this_machine_is_known_and_an_unknown_architecture_is_told_those_that_are() {
+        let target = static_target(env::consts::ARCH).expect("known");
+        assert!(target.contains("-unknown-linux-musl"), "{target}");
+        let refused = static_target("sparc64").expect_err("unknown").to_string();
+        let told = "no static agent for sparc64, only for x86_64, aarch64, arm, x86, riscv64; for an agent that";
+        assert!(refused.contains(told), "{refused}");
     }
 
     #[test]
