@@ -148,6 +148,7 @@ impl Host for RealHost {
 
     fn health(&self, up_s: u64) -> Health {
         Health {
+            at_wall_s: Some(self.clock.now().wall_s),
             targets: self.sights.list(),
             ..vitals::read(up_s)
         }
@@ -167,8 +168,8 @@ fn fault(fault: &Fault) -> DriverFault {
         | FaultKind::Auth
         | FaultKind::TlsTrust
         | FaultKind::IdentityMismatch
-        | FaultKind::Denied
-        | FaultKind::Unreachable
+        | FaultKind::Denied => Code::ExecRefused,
+        FaultKind::Unreachable
         | FaultKind::Transient
         | FaultKind::Protocol
         | FaultKind::Cancelled => Code::ExecFailed,
@@ -176,5 +177,30 @@ fn fault(fault: &Fault) -> DriverFault {
     DriverFault {
         code,
         msg: Text::shortened(&format!("{}: {fault}", fault.reason())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_that_a_person_must_mend_is_told_apart_from_one_that_may_pass() {
+        for (kind, code) in [
+            (FaultKind::InvalidConfig, Code::ExecRefused),
+            (FaultKind::Auth, Code::ExecRefused),
+            (FaultKind::TlsTrust, Code::ExecRefused),
+            (FaultKind::IdentityMismatch, Code::ExecRefused),
+            (FaultKind::Denied, Code::ExecRefused),
+            (FaultKind::NotSupported, Code::Unsupported),
+            (FaultKind::Busy, Code::Busy),
+            (FaultKind::Timeout, Code::ExecTimeout),
+            (FaultKind::Unreachable, Code::ExecFailed),
+            (FaultKind::Transient, Code::ExecFailed),
+            (FaultKind::Protocol, Code::ExecFailed),
+            (FaultKind::Cancelled, Code::ExecFailed),
+        ] {
+            assert_eq!(fault(&Fault::new(kind, "x")).code, code, "{kind:?}");
+        }
     }
 }

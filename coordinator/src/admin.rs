@@ -125,10 +125,10 @@ fn router(pages: Pages) -> Router {
 
 async fn readyz(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Response {
     let view = pages.engine.current();
-    let code = if view.serving {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
+    let waiting = pages.engine.waits_for(&view);
+    let code = match waiting {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     let verbose = query.is_some_and(|query| {
         query
@@ -136,9 +136,9 @@ async fn readyz(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Respon
             .any(|part| part == "verbose" || part.starts_with("verbose="))
     });
     let text = if verbose {
-        readiness::verbose(&view, pages.in_cluster)
+        readiness::verbose(&view, waiting, pages.in_cluster)
     } else {
-        readiness::brief(&view)
+        readiness::brief(waiting)
     };
     (code, text).into_response()
 }

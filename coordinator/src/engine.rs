@@ -107,6 +107,20 @@ impl Handle {
         Arc::clone(&self.view.borrow())
     }
 
+    /// What keeps this process from answering out of a view right now; nothing while it has loaded everything and leads.
+    ///
+    /// The mandate may have ended before the core hears of it: another process may lead by then, and know better.
+    #[must_use]
+    pub fn waits_for(&self, view: &View) -> Option<&'static str> {
+        if !view.serving {
+            Some(view.waiting_for)
+        } else if !self.mandate.holds() {
+            Some("the leader's Lease")
+        } else {
+            None
+        }
+    }
+
     /// Asks for something and waits for the answer, at most until shortly after the deadline (boot clock, milliseconds).
     ///
     /// Dropping the future withdraws nothing.
@@ -154,7 +168,7 @@ pub struct Seat {
 
 /// Makes the queue and the first, empty view. Outputs need the handle, and the engine needs the outputs: so this comes first.
 ///
-/// While the mandate does not hold nobody is told that anything is done; reads go on.
+/// While the mandate does not hold nobody is told that anything is done, and nobody may answer out of a view.
 #[must_use]
 pub fn open(mandate: Mandate) -> (Handle, Seat) {
     let (sender, queue) = mpsc::channel(QUEUE);

@@ -82,8 +82,10 @@ pub enum Sending {
     NoSubscribers,
     /// The broker refused it.
     Refused,
-    /// Not sent, or not acknowledged.
+    /// Not acknowledged: it may have arrived.
     Lost,
+    /// Not sent, because there was no connection to the broker.
+    NoConnection,
     /// Not sent, because this process does not lead any more.
     NoMandate,
     /// It could not be expressed in the protocol.
@@ -99,6 +101,7 @@ impl Sending {
             Self::NoSubscribers => "no_subscribers",
             Self::Refused => "refused",
             Self::Lost => "lost",
+            Self::NoConnection => "no_connection",
             Self::NoMandate => "no_mandate",
             Self::Unsayable => "unsayable",
         }

@@ -91,6 +91,7 @@ impl RunFault {
 struct Wiring {
     engine: Handle,
     metrics: Metrics,
+    readings: Readings,
     tasks: Tasks,
     stop: watch::Receiver<bool>,
 }
@@ -133,6 +134,7 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault>
     let mut wiring = Wiring {
         engine: engine.clone(),
         metrics: metrics.clone(),
+        readings: readings.clone(),
         tasks: Tasks::default(),
         stop: stop.clone(),
     };
@@ -146,7 +148,7 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault>
         engine: engine.clone(),
         registry: Arc::new(registry),
         callers: callers.clone(),
-        readings: readings.clone(),
+        readings,
         in_cluster: prepared.in_cluster(),
         known: Arc::clone(&known),
     };
@@ -163,7 +165,7 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault>
         coordinator_key: started.key.public().to_string(),
         lab: started.lab.clone(),
     });
-    work(&mut wiring, seat, started, (broker.options(), readings));
+    work(&mut wiring, seat, started, broker.options());
     tokio::select! {
         fault = wiring.tasks.first_end() => Err(fault.into()),
         signal = signals.next() => leave(wiring.tasks, &stopper, (signal, signals)).await,
@@ -171,12 +173,7 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault>
 }
 
 /// Starts the engine with what the mode has brought, and the connection that feeds it.
-fn work(
-    wiring: &mut Wiring,
-    seat: Seat,
-    started: Started,
-    (options, readings): (LinkOptions, Readings),
-) {
+fn work(wiring: &mut Wiring, seat: Seat, started: Started, options: LinkOptions) {
     let (line, present_line) = watch::channel(None);
     let outputs = Routes {
         commands: Box::new(Commands::new(
@@ -190,7 +187,7 @@ fn work(
     let core = Lab::new(started.seed, started.policy);
     let engine = seat.take(core, outputs).run();
     wiring.tasks.spawn_endless("engine", engine);
-    connect(wiring, options, line, (readings, started.leader));
+    connect(wiring, options, line, started.leader);
 }
 
 /// Everything that is read, opened or started before somebody may be told that this process is there.
@@ -228,13 +225,13 @@ fn connect(
     wiring: &mut Wiring,
     options: LinkOptions,
     line: watch::Sender<Option<LinkHandle>>,
-    (readings, leader): (Readings, String),
+    leader: String,
 ) {
     let connection = reports::Connection {
         options: reports::options(options, &leader),
         line,
         metrics: wiring.metrics.clone(),
-        readings,
+        readings: wiring.readings.clone(),
     };
     let (engine, stop) = (wiring.engine.clone(), wiring.stop.clone());
     wiring.tasks.spawn("reports", Ends::AfterStop, async move {

@@ -8,6 +8,7 @@ mod machines;
 pub mod objects;
 mod plane;
 mod programs;
+mod replicas;
 mod trail;
 
 use std::{
@@ -31,6 +32,7 @@ use crate::{
 
 pub use autoscaler::{Autoscaler, Changes, Excuse};
 pub use plane::{Plane, Planes};
+pub use replicas::Replica;
 pub use trail::Trail;
 
 /// Time for anything that is waited for; a busy machine with two cores needs a large part of it.
@@ -62,6 +64,8 @@ pub struct GroupPlan {
     pub machines: &'static [&'static str],
     /// Its spec.
     pub spec: Value,
+    /// What single machines declare otherwise than the rest, by name. An edit after the declaration is seen some time later.
+    pub otherwise: BTreeMap<&'static str, Value>,
 }
 
 /// How leadership is timed: lease, renew deadline, retry period.
@@ -92,8 +96,8 @@ impl Plan {
     #[must_use]
     pub fn quick(groups: Vec<GroupPlan>) -> Self {
         let timing = [
-            "agent_silent=5s",
-            "lease_silent=6s",
+            "agent_silent=15s",
+            "lease_silent=20s",
             "ping_wait=1s",
             "accept=2s",
             "wake_stagger=200ms",
@@ -101,7 +105,8 @@ impl Plan {
             "off_reads_apart=500ms",
             "settle=200ms",
             "pods_retry=500ms",
-            "grace=5s",
+            // Ten machines that boot at once speak late, and so does an agent that rests before it connects again.
+            "grace=60s",
             "store_retry=500ms",
         ];
         Self {
@@ -114,6 +119,14 @@ impl Plan {
             // No test waits for its end; a busy API server may be slow for seconds.
             election: Election("60s", "50s", "1s"),
         }
+    }
+
+    /// The same with silence that counts within seconds, for tests that wait for it.
+    #[must_use]
+    pub fn soon_silent(mut self) -> Self {
+        let timing = ["agent_silent=5s", "lease_silent=6s", "grace=15s"];
+        self.timing.extend(timing.map(str::to_owned));
+        self
     }
 
     /// The names of all machines.
@@ -132,9 +145,10 @@ pub struct ClusterStage {
     pub mosquitto: Mosquitto,
     /// The BMC of all machines that have one.
     pub sushy: Option<Arc<Sushy>>,
+    /// The coordinator that the lab began with; [`Replica`]s stand beside it.
+    pub coordinator: Coordinator,
     plan: Plan,
     client: Client,
-    coordinator: Coordinator,
     /// How many coordinators have been started: each is a process with a name of its own.
     starts: usize,
     relay: Option<Process>,
@@ -166,9 +180,9 @@ impl ClusterStage {
             machines: BTreeMap::new(),
             mosquitto,
             sushy,
+            coordinator: Coordinator::new()?,
             plan,
             client,
-            coordinator: Coordinator::new()?,
             starts: 0,
             relay: None,
             wake,

@@ -3,6 +3,7 @@
 //! Not here: machines, recorders and model clients; they are modules beside this one.
 
 pub mod agent;
+pub mod cable;
 pub mod certs;
 pub mod control_plane;
 pub mod coordinator;
@@ -15,7 +16,8 @@ pub mod wait;
 pub mod workdir;
 
 pub use agent::{AgentAccount, BmcLogin};
-pub use control_plane::{ControlPlane, Parts};
+pub use cable::Cable;
+pub use control_plane::{Account, ControlPlane, Parts, shipped};
 pub use coordinator::{Coordinator, Ports};
 pub use mosquitto::{Broker, Login, Mosquitto, Persistence, Transport};
 pub use ports::Port;

@@ -14,4 +14,5 @@ pub mod mock_bmc;
 pub mod recorder;
 pub mod simulation;
 pub mod stage;
+pub mod unsteady;
 pub mod workload;

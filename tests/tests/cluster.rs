@@ -1,6 +1,6 @@
 //! The main job in a cluster, on real programs: a pod without room in, packets and Redfish out, a running pod at the end.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 use coordinator_crds::Group;
@@ -23,6 +23,8 @@ mod failures;
 mod main_job;
 #[path = "cluster/prices.rs"]
 mod prices;
+#[path = "cluster/soak.rs"]
+mod soak;
 #[path = "cluster/spares.rs"]
 mod spares;
 
@@ -37,6 +39,7 @@ fn group(name: &'static str, woken: Woken, machines: &'static [&'static str]) ->
         woken,
         machines,
         spec: json!({"template": {"capacity": {"cpu": "4", "memory": "8Gi"}}}),
+        otherwise: BTreeMap::new(),
     }
 }
 

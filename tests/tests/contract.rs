@@ -12,8 +12,12 @@ mod failures;
 mod floor;
 #[path = "contract/hands.rs"]
 mod hands;
+#[path = "contract/identity.rs"]
+mod identity;
 #[path = "contract/increases.rs"]
 mod increases;
+#[path = "contract/leaders.rs"]
+mod leaders;
 #[path = "contract/lists.rs"]
 mod lists;
 #[path = "contract/lookups.rs"]
@@ -30,3 +34,5 @@ mod stops;
 mod templates;
 #[path = "contract/told.rs"]
 mod told;
+#[path = "contract/transport.rs"]
+mod transport;

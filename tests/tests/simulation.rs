@@ -3,7 +3,7 @@
 use tests::simulation::{self, Broken, Tally};
 
 /// Histories of one run: enough to reach everything that is worth reaching, and over in seconds.
-const HISTORIES: u64 = 200;
+const HISTORIES: u64 = 400;
 
 /// What a run that means anything has reached.
 const REACHED: &[&str] = &[

@@ -127,7 +127,7 @@ mod tests {
         let broken = OwnPower::off(command(&["/nonexistent/program"], None))
             .await
             .expect_err("no program");
-        assert_eq!(broken.code, Code::ExecFailed);
+        assert_eq!(broken.code, Code::ExecRefused, "until it is there");
         assert!(
             broken.msg.as_str().contains("/nonexistent/program"),
             "{}",

@@ -11,6 +11,7 @@ use proto_mqtt::order::{BmcOrder, OffMode};
 use proto_mqtt::report::{BmcOutcome, Code, MAX_CREDENTIALS};
 use proto_mqtt::{Order, Power, Text};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The BMCs that this relay speaks to.
@@ -129,7 +130,7 @@ fn credentials(folder: &Path, name: &str) -> Result<Credentials, DriverFault> {
     let line = |kind: &str| {
         let text = String::from_utf8(secret(folder, name, kind)?);
         let text =
-            text.map_err(|_| failed(Code::ExecFailed, &format!("{name}.{kind} is no text")))?;
+            text.map_err(|_| failed(Code::ExecRefused, &format!("{name}.{kind} is no text")))?;
         Ok(text.trim_end_matches(['\n', '\r']).to_owned())
     };
     let hosts = line("hosts")?;
@@ -148,7 +149,7 @@ pub(super) fn held(folder: &Path) -> Option<Vec<Text<63>>> {
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok())
             .collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
+        Err(error) if error.kind() == ErrorKind::NotFound => BTreeSet::new(),
         Err(_) => return None,
     };
     let whole = |name: &&str| {
@@ -173,17 +174,24 @@ fn is_name(name: &str) -> bool {
 fn secret(folder: &Path, name: &str, kind: &str) -> Result<Vec<u8>, DriverFault> {
     if !is_name(name) {
         return Err(failed(
-            Code::ExecFailed,
+            Code::ExecRefused,
             &format!("{name:?} is no name of credentials"),
         ));
     }
     let path = folder.join(format!("{name}.{kind}"));
-    std::fs::read(&path)
-        .map_err(|error| failed(Code::ExecFailed, &format!("{}: {error}", path.display())))
+    std::fs::read(&path).map_err(|error| {
+        let lasting = [ErrorKind::NotFound, ErrorKind::PermissionDenied];
+        let code = if lasting.contains(&error.kind()) {
+            Code::ExecRefused
+        } else {
+            Code::ExecFailed
+        };
+        failed(code, &format!("{}: {error}", path.display()))
+    })
 }
 
 fn config_fault(error: &dyn std::error::Error) -> DriverFault {
-    failed(Code::ExecFailed, &error.to_string())
+    failed(Code::ExecRefused, &error.to_string())
 }
 
 fn failed(code: Code, detail: &str) -> DriverFault {

@@ -15,6 +15,7 @@ pub(super) fn read(up_s: u64) -> Health {
     Health {
         v: V1,
         at_up_s: up_s,
+        at_wall_s: None,
         load1: load(&text("/proc/loadavg")),
         mem_used_pct: memory_used(&text("/proc/meminfo")),
         temps: temperatures(Path::new("/sys/class/hwmon")),

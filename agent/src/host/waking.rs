@@ -39,7 +39,7 @@ pub(super) async fn send(
 
 fn refused(error: &dyn std::error::Error) -> DriverFault {
     DriverFault {
-        code: Code::ExecFailed,
+        code: Code::ExecRefused,
         msg: Text::shortened(&error.to_string()),
     }
 }
@@ -122,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn a_group_address_wakes_nobody() {
         let fault = send(order([0xff; 6], 9), None).await.expect_err("refused");
-        assert_eq!(fault.code, Code::ExecFailed);
+        assert_eq!(fault.code, Code::ExecRefused);
         assert!(fault.msg.as_str().contains("broadcast"), "{}", fault.msg);
     }
 }

@@ -107,6 +107,7 @@ impl Host for ScriptedHost {
         Health {
             v: inventory.v,
             at_up_s: up_s,
+            at_wall_s: None,
             load1: 0.0,
             mem_used_pct: 0.0,
             temps: std::collections::BTreeMap::new(),

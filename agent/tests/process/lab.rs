@@ -142,18 +142,23 @@ impl Lab {
 
     /// The same with each heartbeat until there is an answer: a flood may have taken the place of the first.
     pub(crate) async fn insist(&mut self, body: &CommandBody) -> ResultBody {
-        loop {
-            self.repeat(body).await;
-            // What the agent says before its next heartbeat.
-            while let (AgentTopic::Result, bytes) =
-                self.either(AgentTopic::Result, AgentTopic::Heartbeat).await
-            {
-                let result = result(&bytes);
-                if result.id == body.id {
-                    return result;
+        let answered = async {
+            loop {
+                self.repeat(body).await;
+                // What the agent says before its next heartbeat.
+                while let (AgentTopic::Result, bytes) =
+                    self.either(AgentTopic::Result, AgentTopic::Heartbeat).await
+                {
+                    let result = result(&bytes);
+                    if result.id == body.id {
+                        return result;
+                    }
                 }
             }
-        }
+        };
+        timeout(PATIENCE, answered)
+            .await
+            .expect("an answer in time")
     }
 
     /// Answers what the broker says of it.

@@ -27,6 +27,7 @@ pub(crate) fn usable(machine: &Machine, wall_ms: i64) -> bool {
         && machine.spec.fault.is_none()
         && !machine.spec.wake.is_empty()
         && !machine.quarantined(wall_ms)
+        && !machine.old_node
         && machine.record.order.is_none()
         && !machine
             .record

@@ -18,7 +18,7 @@ use crate::machine::{Machine, list};
 use crate::policy::{AutoscalerVersion, ProviderScheme};
 use crate::record::PowerState;
 use crate::spec::{Mode, NodeObjectPolicy};
-use crate::{template, upkeep};
+use crate::{identity, template, upkeep};
 
 /// Something that people should mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +29,12 @@ pub enum Concern {
     MissingCredentials,
     /// A machine's Node goes by another provider id than the one that was promised.
     ForeignProviderId,
+    /// A machine has another network card than the one that is to wake it.
+    ForeignMac,
+    /// A machine's kubelet goes by the name of another Node than the one that was declared.
+    NodeRenamed,
+    /// A machine is off, and a Node stands there for it.
+    OldNode,
     /// Machines of a group differ so much that its template promises far less than most of them bring.
     Heterogeneous,
     /// A machine of a group came with less than the group's template promised.
@@ -44,10 +50,13 @@ pub type Concerns = BTreeMap<Concern, String>;
 
 impl Concern {
     /// Those that machines can have.
-    pub const OF_MACHINES: [Self; 3] = [
+    pub const OF_MACHINES: [Self; 6] = [
         Self::BootAboveProvisionTime,
         Self::MissingCredentials,
         Self::ForeignProviderId,
+        Self::ForeignMac,
+        Self::NodeRenamed,
+        Self::OldNode,
     ];
     /// Those that groups can have.
     pub const OF_GROUPS: [Self; 4] = [
@@ -64,6 +73,9 @@ impl Concern {
             Self::BootAboveProvisionTime => "BootAboveProvisionTime",
             Self::MissingCredentials => "MissingCredentials",
             Self::ForeignProviderId => "ForeignProviderID",
+            Self::ForeignMac => "ForeignMAC",
+            Self::NodeRenamed => "NodeRenamed",
+            Self::OldNode => "OldNode",
             Self::Heterogeneous => "Heterogeneous",
             Self::TemplateDrift => "TemplateDrift",
             Self::RetainNeedsCa136 => "RetainNeedsCA136",
@@ -113,7 +125,13 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
     }
     let scheme = lab.policy.provider_scheme;
     for machine in lab.machines.values_mut() {
-        let found = of_machine(machine, &relays, scheme);
+        let mut found = of_machine(machine, &relays, scheme);
+        found.extend(identity::concerns(
+            machine,
+            &lab.agents,
+            &lab.orphan_nodes,
+            scheme,
+        ));
         if machine.concerns != found {
             let about = Subject::Machine(machine.id().clone());
             machine.concerns = tell(&machine.concerns, found, &about, ctx);

@@ -118,12 +118,14 @@ pub enum Fact {
     AgentInfo(Arc<AgentInfo>),
     /// A result of a command.
     Reported(Report),
-    /// The broker took a command and knows of nobody who listens for its agent.
-    Unheard {
-        /// Which agent.
+    /// A command has reached nobody, and will not.
+    NotSent {
+        /// The agent that it was for.
         agent: AgentId,
         /// The command.
         command: CommandId,
+        /// Why.
+        why: NotSent,
     },
     /// A call of the cluster-autoscaler told its version.
     AutoscalerSeen {
@@ -256,6 +258,15 @@ pub struct NodeRef {
     pub name: String,
 }
 
+/// Why a command has certainly not been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// The broker took it and knows of nobody who listens for its agent.
+    NobodyListens,
+    /// There was no connection, the broker refused it, or this process must not send any more.
+    NoWay,
+}
+
 /// A heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beat {
@@ -316,10 +327,21 @@ pub struct Report {
     pub code: String,
     /// For people.
     pub message: String,
+    /// Whether it is worth trying once more, where it was not carried out.
+    pub repeat: Repeat,
     /// What the BMC said, where the command read it.
     pub read: Option<PowerRead>,
     /// True only if it is signed by the agent's pinned key. Others prove nothing.
     pub trusted: bool,
+}
+
+/// Whether a command that was not carried out may go better another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// It may: somebody was busy, out of reach, late.
+    MayHelp,
+    /// Not by the same agent before a person has changed something; more attempts may even lock an account.
+    Useless,
 }
 
 /// How far a command is.

@@ -22,6 +22,7 @@ mod choice;
 mod concerns;
 mod facts;
 mod groups;
+mod identity;
 mod ids;
 mod lab;
 mod lifecycle;
@@ -56,12 +57,14 @@ pub use crate::actions::{
 };
 pub use crate::concerns::{Concern, Concerns};
 pub use crate::facts::{
-    AgentInfo, AgentState, Ask, Beat, Fact, NodeRef, NodeSeen, PowerRead, Report, ReportState,
-    Request, StoreFault, Taint,
+    AgentInfo, AgentState, Ask, Beat, Fact, NodeRef, NodeSeen, NotSent, PowerRead, Repeat, Report,
+    ReportState, Request, StoreFault, Taint,
 };
 pub use crate::ids::{AgentId, CommandId, GroupId, MachineId, Now, Ticket, Token};
 pub use crate::lab::Lab;
-pub use crate::node::GROUP_LABEL;
+pub use crate::node::{
+    CORDONED_BY_PERSON, GROUP_LABEL, POWER_OFF_TAINT, SCALE_DOWN_DISABLED, SCALE_DOWN_DISABLED_BY,
+};
 pub use crate::policy::{AutoscalerVersion, NoVersion, Policy, ProviderScheme};
 pub use crate::record::{
     BOOTS_KEPT, GroupRecord, Increase, Learned, MachineRecord, NodeBackup, OffOrder, Operation,

@@ -15,7 +15,7 @@ use crate::ids::MachineId;
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, Phase, Unknown, Wished};
 use crate::power::Power;
-use crate::record::{OffOrder, Outage, PowerState};
+use crate::record::{OffOrder, Outage, Override, OverridePower, PowerState};
 use crate::spec::{Mode, NodeObjectPolicy, PowerPolicy};
 use crate::stopping::{Outcome, Step, Surroundings};
 use crate::view::Wish;
@@ -46,6 +46,7 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     machine.presence = power.presence();
     let heard_ms = machine.seen.kubelet_since_ms.unwrap_or(ctx.now.boot_ms);
     machine.seen.kubelet_since_ms = power.kubelet.then_some(heard_ms);
+    waking::forgive(machine, &lab.agents, ctx);
     sightings::see(lab, id, &power, ctx);
     let Some(machine) = lab.machines.get(id) else {
         return;
@@ -61,7 +62,7 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
         void_order(lab, id, listed);
         act(lab, id, &wished, listed, ctx);
     }
-    drive(lab, id, &power, free, ctx);
+    drive(lab, id, &power, free.then_some(wished.wish), ctx);
     upkeep::run(lab, id, &power, ctx);
 }
 
@@ -152,9 +153,10 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
         }
         (Wish::Off, Phase::Off) => wake_again_after_proof(lab, id),
         (Wish::Off, Phase::Stopping(_)) => {}
-        (Wish::Off | Wish::None, Phase::Waking(waking)) => {
-            take_back_wake(lab, id, wished, &waking, ctx)
-        }
+        (Wish::Off, Phase::Waking(waking)) => take_back_wake(lab, id, wished, &waking, ctx),
+        // The end of a wish is no order: what comes of the wake is adopted.
+        (Wish::None, Phase::Waking(_)) => rest(lab, id, ctx),
+        (Wish::Off, Phase::WakeFailed(failed)) if failed.hangs => stop(lab, id, wished, ctx),
         (Wish::Off | Wish::None, Phase::WakeFailed(_)) => rest(lab, id, ctx),
         (Wish::None, Phase::Running) => adopt(lab, id),
     }
@@ -208,7 +210,8 @@ fn stop(lab: &mut Lab, id: &MachineId, wished: &Wished, ctx: &mut Ctx<'_>) {
         return;
     };
     // A person may stop a machine that is not proven: that is how it gets proven.
-    let by_person = machine.record.override_.is_some()
+    let kept_off = |o: &Override| o.power == OverridePower::Off;
+    let by_person = machine.record.override_.as_ref().is_some_and(kept_off)
         || machine.record.order.as_ref().is_some_and(|o| o.then_wake);
     let allowed = match permission::protected(lab, machine) {
         Some(protection) => Err(format!("{id} is not stopped: {}", protection.reason())),
@@ -236,11 +239,7 @@ fn take_back_wake(
         return;
     };
     if waking.effect_possible() {
-        let by = if wished.by.is_empty() {
-            "nobody wants it any more"
-        } else {
-            wished.by.as_str()
-        };
+        let by = wished.by.as_str();
         if machine.record.order.is_none() {
             machine.record.order = Some(OffOrder {
                 id: ctx.mint.ulid(ctx.now.wall_ms),
@@ -358,8 +357,8 @@ fn push(lab: &mut Lab, id: &MachineId, what: What) {
     }
 }
 
-/// What is under way goes on, if power may be moved; what is seen of it counts in any case.
-fn drive(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mut Ctx<'_>) {
+/// What is under way goes on, if power may be moved as it is wished; what is seen of it counts in any case.
+fn drive(lab: &mut Lab, id: &MachineId, power: &Power, free: Option<Wish>, ctx: &mut Ctx<'_>) {
     let Some(machine) = lab.machines.get(id) else {
         return;
     };
@@ -367,7 +366,7 @@ fn drive(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mut Ctx
     match &machine.phase {
         Phase::Waking(_) | Phase::WakeFailed(_) if unmanaged => rest(lab, id, ctx),
         Phase::Stopping(stopping) if unmanaged && !stopping.order_left => rest(lab, id, ctx),
-        Phase::Waking(_) if free => {
+        Phase::Waking(_) if free.is_some() => {
             if let Some(machine) = lab.machines.get_mut(id)
                 && waking::takes_turn(machine, lab.last_wake_ms, ctx)
             {
@@ -384,7 +383,7 @@ fn drive(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mut Ctx
     }
 }
 
-fn drive_stop(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mut Ctx<'_>) {
+fn drive_stop(lab: &mut Lab, id: &MachineId, power: &Power, free: Option<Wish>, ctx: &mut Ctx<'_>) {
     let protected = lab
         .machines
         .get(id)
@@ -407,6 +406,12 @@ fn drive_stop(lab: &mut Lab, id: &MachineId, power: &Power, free: bool, ctx: &mu
             machine.explain(Why::CameBack, message);
         }
         Outcome::WasOn => fulfilled(machine, power, ctx),
+        Outcome::NotHeeded => {
+            machine.end();
+            let message =
+                "It did not heed an order to stop, which nobody wants any more".to_string();
+            machine.enter(Phase::Running, Why::StopCancelled, message, ctx);
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) why: Why,
     pub(crate) message: String,
     pub(crate) seen: Seen,
+    /// Above every version that an earlier declaration of the same machine has used.
+    first_version: u64,
     /// Counts the records handed to the store.
     version: u64,
     /// The last version that the store confirmed.
@@ -44,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) presence: Presence,
     /// What people should mend, and have been told.
     pub(crate) concerns: Concerns,
+    /// A core Node has been standing there for a while although it is off.
+    pub(crate) old_node: bool,
     /// What it brought less of than was promised, in this boot; in words.
     pub(crate) fell_short: Option<String>,
 }
@@ -96,6 +100,7 @@ impl Machine {
             why: Why::NotSeenYet,
             message: String::from("Nobody has seen it since it was declared"),
             seen: Seen::default(),
+            first_version: version,
             version,
             recorded: version,
             dirty: false,
@@ -104,6 +109,7 @@ impl Machine {
             seq: 0,
             presence: Presence::Silent,
             concerns: Concerns::new(),
+            old_node: false,
             fell_short: None,
         }
     }
@@ -423,12 +429,23 @@ pub(crate) struct AwaitedRecord {
 }
 
 impl AwaitedRecord {
-    /// Nobody waits for a machine that is gone.
-    pub(crate) fn is_stored(&self, lab: &Lab) -> bool {
-        lab.machines
-            .get(&self.machine)
-            .is_none_or(|machine| machine.is_recorded(self.version))
+    pub(crate) fn state(&self, lab: &Lab) -> AwaitedState {
+        match lab.machines.get(&self.machine) {
+            Some(machine) if self.version < machine.first_version => AwaitedState::Gone,
+            Some(machine) if machine.is_recorded(self.version) => AwaitedState::Stored,
+            Some(_) => AwaitedState::Open,
+            None => AwaitedState::Gone,
+        }
     }
+}
+
+/// What became of a version that somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AwaitedState {
+    Stored,
+    Open,
+    /// Its machine is not declared any more, or is another declaration by now.
+    Gone,
 }
 
 /// An agent that will take a command now.

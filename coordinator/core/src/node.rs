@@ -13,9 +13,9 @@ use crate::facts::{NodeSeen, Taint};
 use crate::record::{Learned, NodeBackup};
 
 /// Stands on a Node exactly while its machine is ordered off.
-pub(crate) const POWER_OFF_TAINT: &str = "homelab-autoscaler.dev/power-off";
+pub const POWER_OFF_TAINT: &str = "homelab-autoscaler.dev/power-off";
 /// Stands on a fenced Node that a person had cordoned before: the cordon stays when the fence goes.
-const CORDONED_BY_PERSON: &str = "homelab-autoscaler.dev/cordoned-by-person";
+pub const CORDONED_BY_PERSON: &str = "homelab-autoscaler.dev/cordoned-by-person";
 /// Names the group; part of every template, so that selectors work before a machine has joined.
 pub const GROUP_LABEL: &str = "homelab-autoscaler.dev/group";
 /// A kubelet may register with it; the cluster-autoscaler then counts the Node as not started yet.
@@ -38,9 +38,9 @@ const FOREIGN_ANNOTATION_PREFIXES: [&str; 5] = [
     "kubeadm.alpha.kubernetes.io/",
 ];
 /// Tells the cluster-autoscaler to leave a Node alone.
-pub(crate) const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
+pub const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
 /// Marks that the annotation above is ours and may be taken away again.
-const SCALE_DOWN_DISABLED_BY: &str = "homelab-autoscaler.dev/scale-down-disabled-by";
+pub const SCALE_DOWN_DISABLED_BY: &str = "homelab-autoscaler.dev/scale-down-disabled-by";
 
 /// What we write onto Nodes ourselves: no person's, so it does not come back with a returning Node.
 const OWN_ANNOTATIONS: [&str; 2] = [SCALE_DOWN_DISABLED_BY, CORDONED_BY_PERSON];

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::actions::RejectedKind;
 use crate::agents::Standing;
-use crate::facts::{Beat, Fact, NodeSeen, Report, ReportState, StoreFault};
+use crate::facts::{Beat, Fact, NodeSeen, NotSent, Report, ReportState, StoreFault};
 use crate::groups::{self, Caller, Group};
 use crate::ids::{AgentId, CommandId, GroupId, MachineId};
 use crate::lab::{Asked, Ctx, Lab};
@@ -32,6 +32,7 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
             None => drop(lab.orphan_groups.insert(group, record)),
         },
         Fact::MachineStored { machine, record } => match lab.machines.get_mut(&machine) {
+            Some(known) if lab.epoch.is_some() => stored_elsewhere(known, record, ctx),
             Some(known) => replay(known, record, ctx),
             None => drop(lab.orphan_machines.insert(machine, record)),
         },
@@ -54,7 +55,11 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
         } => lab.agents.state(&agent, state, &instance),
         Fact::AgentInfo(info) => lab.agents.info(info, ctx),
         Fact::Reported(report) => reported(lab, &report, ctx),
-        Fact::Unheard { agent, command } => unheard(lab, &agent, &command, ctx),
+        Fact::NotSent {
+            agent,
+            command,
+            why,
+        } => not_sent(lab, &agent, (&command, why), ctx),
         Fact::AutoscalerSeen { version } => lab.autoscaler = Some(version),
         Fact::Broker { up } => lab.links.broker_ms = listening(lab.links.broker_ms, up, ctx),
         Fact::Cluster { up } => lab.links.cluster_ms = listening(lab.links.cluster_ms, up, ctx),
@@ -122,12 +127,21 @@ fn record_failed(lab: &mut Lab, id: &MachineId, fault: StoreFault, ctx: &Ctx<'_>
     }
 }
 
-/// Until its next heartbeat the agent counts as gone; a wake that it was to carry out goes to another relay at once.
-fn unheard(lab: &mut Lab, agent: &AgentId, command: &CommandId, ctx: &mut Ctx<'_>) {
-    lab.agents.unheard(agent);
+/// What never left had no effect. An agent that does not listen counts as gone until its next heartbeat.
+fn not_sent(
+    lab: &mut Lab,
+    agent: &AgentId,
+    (command, why): (&CommandId, NotSent),
+    ctx: &mut Ctx<'_>,
+) {
+    match why {
+        NotSent::NobodyListens => lab.agents.unheard(agent),
+        NotSent::NoWay => {}
+    }
     let sent = ctx.commands.get(command).filter(|s| s.executor == *agent);
     if let Some(machine) = sent.and_then(|s| lab.machines.get_mut(&s.machine)) {
-        waking::unheard(machine, agent, command, ctx);
+        waking::not_sent(machine, agent, (command, why), ctx);
+        stopping::not_sent(machine, command);
     }
 }
 
@@ -171,15 +185,20 @@ fn group_removed(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
 }
 
 fn machine_applied(lab: &mut Lab, spec: MachineSpec, ctx: &mut Ctx<'_>) {
+    let id = spec.id.clone();
     if let Some(machine) = lab.machines.get_mut(&spec.id) {
         lab.names.forget(&machine.spec);
         lab.names.learn(&spec);
+        let renamed = machine.spec.node_name != spec.node_name;
+        let node_name = spec.node_name.clone();
         machine.spec = spec;
         machine.reconsider_refusal();
+        if renamed {
+            node_renamed(lab, &id, &node_name, ctx);
+        }
         return;
     }
     lab.names.learn(&spec);
-    let id = spec.id.clone();
     lab.declarations += 1;
     let mut machine = Machine::new(spec, lab.declarations << 32);
     machine.since_ms = ctx.now.wall_ms;
@@ -189,6 +208,18 @@ fn machine_applied(lab: &mut Lab, spec: MachineSpec, ctx: &mut Ctx<'_>) {
     let node = lab.orphan_nodes.remove(&machine.spec.node_name);
     lab.machines.insert(id, Box::new(machine));
     if let Some(node) = node {
+        node_seen(lab, node, ctx);
+    }
+}
+
+/// Another core Node stands for a machine from now on: the one before is nobody's, or another machine's.
+fn node_renamed(lab: &mut Lab, id: &MachineId, node_name: &str, ctx: &Ctx<'_>) {
+    let old = lab
+        .machines
+        .get_mut(id)
+        .and_then(|machine| machine.seen.lost_node());
+    let other = lab.orphan_nodes.remove(node_name);
+    for node in old.map(|node| *node).into_iter().chain(other) {
         node_seen(lab, node, ctx);
     }
 }
@@ -203,12 +234,19 @@ fn machine_removed(lab: &mut Lab, id: &MachineId) {
     }
 }
 
-/// Stored state, read at start or written by somebody else since.
-fn replay(machine: &mut Machine, record: MachineRecord, ctx: &mut Ctx<'_>) {
-    let known = machine.record != MachineRecord::default();
-    if known {
-        // This process is the only writer; what it holds is newer than any echo.
+/// A record that comes in while this process leads. What the process holds itself is newer than any echo of its own writes;
+/// only a machine that it knows nothing of takes it.
+fn stored_elsewhere(machine: &mut Machine, record: MachineRecord, ctx: &mut Ctx<'_>) {
+    if machine.record == MachineRecord::default() {
+        replay(machine, record, ctx);
+    } else {
         machine.reconsider_refusal();
+    }
+}
+
+/// Goes on from stored state: at start, and each time that another process which leads has stored something.
+fn replay(machine: &mut Machine, record: MachineRecord, ctx: &mut Ctx<'_>) {
+    if machine.record == record {
         return;
     }
     machine.record = record;
@@ -237,8 +275,8 @@ fn was_in(record: &MachineRecord, ctx: &Ctx<'_>) -> (Phase, Why, String) {
             (Phase::Running, Why::Running, message.into())
         }
         (PowerState::Off | PowerState::Unknown, Some(failed)) => {
-            let message = failed.message.clone();
-            (Phase::WakeFailed(failed), Why::BootTimeout, message)
+            let (why, message) = (failed.failure.why(), failed.message.clone());
+            (Phase::WakeFailed(failed), why, message)
         }
         (PowerState::Off, None) => {
             let message = "Was off when this coordinator started";
@@ -318,7 +356,9 @@ fn node_seen(lab: &mut Lab, seen: NodeSeen, ctx: &Ctx<'_>) {
         .is_some_and(|old| old.uid != seen.uid);
     if replaced {
         machine.seen.node_busy_until_ms = None;
+        machine.seen.node_ms = None;
     }
+    machine.seen.node_ms.get_or_insert(ctx.now.boot_ms);
     if node::is_fenced(&seen) {
         machine.seen.fenced_ms.get_or_insert(ctx.now.boot_ms);
     }
@@ -328,10 +368,7 @@ fn node_seen(lab: &mut Lab, seen: NodeSeen, ctx: &Ctx<'_>) {
 fn node_gone(lab: &mut Lab, name: &str) {
     lab.orphan_nodes.remove(name);
     if let Some(machine) = by_node(lab, name) {
-        machine.seen.node = None;
-        machine.seen.lease_ms = None;
-        machine.seen.fenced_ms = None;
-        machine.seen.node_busy_until_ms = None;
+        machine.seen.lost_node();
     }
 }
 

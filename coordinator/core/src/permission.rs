@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use crate::actions::RejectedKind;
 use crate::choice;
+use crate::identity;
 use crate::ids::{AgentId, GroupId, MachineId};
 use crate::lab::Lab;
 use crate::machine::{Machine, Phase};
@@ -27,6 +28,8 @@ pub(crate) enum Protection {
     BrokerMachine,
     /// Others could not be woken any more.
     LastRelay,
+    /// It could not be woken again: what is to wake it is no network card of it.
+    ForeignMac,
 }
 
 impl Protection {
@@ -37,20 +40,22 @@ impl Protection {
             Self::OwnMachine => "OwnMachine",
             Self::BrokerMachine => "BrokerMachine",
             Self::LastRelay => "LastRelay",
+            Self::ForeignMac => "ForeignMAC",
         }
     }
 }
 
 /// A member that has joined: the minimum protects it.
 pub(crate) fn is_registered(machine: &Machine) -> bool {
+    let node = machine.seen.node.as_deref();
     match machine.phase {
         Phase::Running => true,
         Phase::Unknown(_) => {
             machine.record.power.state == PowerState::Running || machine.seen.node.is_some()
         }
-        Phase::Waking(_) | Phase::WakeFailed(_) => {
-            machine.seen.node.as_deref().is_some_and(|n| n.ready)
-        }
+        // Its kubelet has registered: the autoscaler counts it as one that came, ready or not.
+        Phase::Waking(_) => node.is_some_and(|n| n.ready || !n.suspended),
+        Phase::WakeFailed(_) => node.is_some_and(|n| n.ready),
         Phase::Off | Phase::Stopping(_) => false,
     }
 }
@@ -68,7 +73,10 @@ pub(crate) fn protected(lab: &Lab, machine: &Machine) -> Option<Protection> {
     if lab.policy.broker_node.as_ref().is_some_and(is_it) {
         return Some(Protection::BrokerMachine);
     }
-    last_relay(lab, machine).then_some(Protection::LastRelay)
+    if last_relay(lab, machine) {
+        return Some(Protection::LastRelay);
+    }
+    identity::cannot_be_woken(machine, &lab.agents).then_some(Protection::ForeignMac)
 }
 
 /// Whether a segment's sleepers could not be woken any more without this machine.

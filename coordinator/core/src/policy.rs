@@ -27,6 +27,13 @@ pub struct Policy {
     pub wakes_per_relay: u32,
     /// Without a sign of life for so long, people are told.
     pub unanswered_ms: u64,
+    /// A wake that could be sent by nobody has failed after this long: a relay that restarts is back before.
+    pub relay_wait_ms: u64,
+    /// A machine whose past boots are known has at least this much longer than they took: a relay that sends in vain, or a BMC
+    /// that says yes and does nothing, is found out and another way tried before.
+    pub boot_margin_ms: u64,
+    /// So many boots must be known before they count: one says little.
+    pub boots_to_learn: u32,
     /// Between reads of a BMC while its machine's power moves.
     pub bmc_poll_ms: u64,
     /// Two reads of Off must be this far apart to confirm it.
@@ -131,6 +138,9 @@ impl Default for Policy {
             wake_repeat_ms: 20_000,
             wakes_per_relay: 2,
             unanswered_ms: 90_000,
+            relay_wait_ms: 90_000,
+            boot_margin_ms: 120_000,
+            boots_to_learn: 3,
             bmc_poll_ms: 5_000,
             off_reads_apart_ms: 5_000,
             settle_ms: 5_000,

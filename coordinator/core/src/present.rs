@@ -14,7 +14,7 @@ use crate::groups::Group;
 use crate::ids::{GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, Phase};
-use crate::policy::ProviderScheme;
+use crate::policy::{Policy, ProviderScheme};
 use crate::record::PowerState;
 use crate::spec::{Joins, Mode, NodeObjectPolicy, WakeMethod};
 use crate::stopping::Step;
@@ -246,7 +246,7 @@ fn machine_view(
         by: operation_by.unwrap_or(wished.by),
         provider_id: machine.provider_id(lab.policy.provider_scheme),
         proven_at_ms: machine.record.proven_at_ms,
-        deadline_ms: deadline(machine),
+        deadline_ms: deadline(machine, ctx.policy),
         max_sizes: quarantined
             .then(|| max_sizes(lab, machine, groups))
             .flatten(),
@@ -274,13 +274,14 @@ fn machine_view(
 }
 
 /// Counted from when the operation began as people see it; the coordinator's own deadline runs on its boot clock.
-fn deadline(machine: &Machine) -> Option<i64> {
+fn deadline(machine: &Machine, policy: &Policy) -> Option<i64> {
     let timeouts = machine.spec.timeouts;
     let (waited_ms, limit_ms) = match &machine.phase {
         Phase::Waking(waking) => {
             let sent_ms = waking.first_sent_ms.unwrap_or(waking.started_ms);
             let waited_ms = sent_ms.saturating_sub(waking.started_ms);
-            (waited_ms.saturating_add(waking.blind_ms), timeouts.boot_ms)
+            let limit_ms = waking.limit_ms(machine, policy);
+            (waited_ms.saturating_add(waking.blind_ms), limit_ms)
         }
         Phase::Stopping(stopping) => match stopping.step {
             Step::Appearing { .. } => (0, timeouts.boot_ms),

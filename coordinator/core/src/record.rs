@@ -46,7 +46,7 @@ pub struct MachineRecord {
     pub boot_id: Option<String>,
     /// When we last woke it ourselves and saw it run, wall clock, milliseconds.
     pub proven_at_ms: Option<i64>,
-    /// Seconds that its last boots took after our wake, newest last; at most [`BOOTS_KEPT`].
+    /// Seconds that its last boots took after our wake, newest last; at most [`BOOTS_KEPT`]. Enough of them say when it is late.
     pub boots_s: Vec<u32>,
     /// When it was last confirmed off, wall clock, milliseconds.
     pub last_off_at_ms: Option<i64>,
@@ -66,7 +66,7 @@ pub struct MachineRecord {
     pub last_ask: Option<String>,
 }
 
-/// How many boots are remembered: enough to tell a slow machine from a dead one.
+/// How many boots are remembered: enough to tell a slow machine from a dead one, few enough to follow it when it changes.
 pub const BOOTS_KEPT: usize = 5;
 
 /// One power operation on one machine.

@@ -13,7 +13,7 @@ use crate::actions::{Action, RejectedKind};
 use crate::groups::{Caller, Change, What};
 use crate::ids::{GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
-use crate::machine::{AwaitedRecord, Machine, Phase};
+use crate::machine::{AwaitedRecord, AwaitedState, Machine, Phase};
 use crate::node;
 use crate::record::OffOrder;
 use crate::spec::Joins;
@@ -95,10 +95,11 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
     lab.removals.push(removal);
 }
 
-/// A machine that was never sent a wake just is not woken; any other may be up, or come up.
+/// A machine that was never sent a wake, or did not come in its time, just is not woken; any other may be up, or come up.
 fn needs_order(machine: &Machine) -> bool {
     match &machine.phase {
-        Phase::Off | Phase::WakeFailed(_) => false,
+        Phase::Off => false,
+        Phase::WakeFailed(failed) => failed.hangs,
         Phase::Waking(waking) => waking.effect_possible(),
         Phase::Unknown(_) => !machine.never_seen(),
         Phase::Running | Phase::Stopping(_) => true,
@@ -157,7 +158,8 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
         let late = removal
             .caller
             .is_some_and(|caller| ctx.due(caller.deadline_ms));
-        let stored = |awaited: &AwaitedRecord| awaited.is_stored(lab);
+        // Nobody waits for a machine that is gone.
+        let stored = |awaited: &AwaitedRecord| awaited.state(lab) != AwaitedState::Open;
         if late || removal.refused.is_some() {
             given_up.push((removal.number, removal.refused.clone()));
         } else if removal.fencing.is_empty() && removal.recording.iter().all(stored) {

@@ -13,7 +13,7 @@ use crate::facts::{Ask, NodeRef, Request};
 use crate::groups::{Caller, Change, Group, Growth, What};
 use crate::ids::{GroupId, MachineId};
 use crate::lab::{Asked, Ctx, Lab};
-use crate::machine::{Machine, Phase, Presence, Unknown};
+use crate::machine::{AwaitedState, Machine, Phase, Presence, Unknown};
 use crate::permission;
 use crate::record::{OffOrder, Override, OverridePower, PowerRecord, PowerState, Witness};
 use crate::removal::{self, Leaving};
@@ -149,7 +149,11 @@ fn delete(
                 machines.push(machine.id().clone());
             }
         } else if matches!(machine.phase, Phase::Running) && machine.record.order.is_none() {
+            // It runs beyond the size of its group; it is stopped all the same.
             permission::may_delete(lab, machine)?;
+            if !machines.contains(machine.id()) {
+                machines.push(machine.id().clone());
+            }
         }
     }
     if let Some(group) = lab.groups.get(id) {
@@ -294,10 +298,14 @@ fn confirm_off(machine: &mut Machine, by: &str, ctx: &Ctx<'_>) {
 pub(crate) fn answer_recorded(lab: &mut Lab, ctx: &mut Ctx<'_>) {
     let mut waiting = core::mem::take(&mut lab.recording);
     waiting.retain(|(caller, awaited)| {
-        let stored = awaited.is_stored(lab);
+        let stored = awaited.state(lab);
         let late = ctx.due(caller.deadline_ms);
-        if stored {
+        let open = stored == AwaitedState::Open;
+        if stored == AwaitedState::Stored {
             ctx.answer(caller.ticket, Answer::Done);
+        } else if stored == AwaitedState::Gone {
+            let message = "the machine's declaration was removed before the wish was stored";
+            ctx.reject(caller.ticket, RejectedKind::NotFound, message);
         } else if late {
             ctx.reject(
                 caller.ticket,
@@ -305,7 +313,7 @@ pub(crate) fn answer_recorded(lab: &mut Lab, ctx: &mut Ctx<'_>) {
                 "the wish was taken and could not be stored in time; it is stored as soon as that is possible",
             );
         }
-        !stored && !late
+        open && !late
     });
     lab.recording = waiting;
 }
@@ -335,6 +343,10 @@ fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
         return refuse(format!("{id} is not stopped: {}", protection.reason()));
     }
     match (ask, &machine.phase) {
+        (Ask::ConfirmOff, _) if !could_be_heard(lab, machine) => Err((
+            RejectedKind::Unavailable,
+            format!("nobody has listened long enough to tell that {id} is not heard"),
+        )),
         (Ask::ConfirmOff, _)
             if machine.presence != Presence::Silent || matches!(machine.phase, Phase::Running) =>
         {
@@ -356,6 +368,12 @@ fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
         )),
         (Ask::Power { .. } | Ask::Release | Ask::Retry | Ask::ConfirmOff | Ask::Prove, _) => Ok(()),
     }
+}
+
+/// A sign of life would have come in by now.
+fn could_be_heard(lab: &Lab, machine: &Machine) -> bool {
+    let since_ms = lab.links.listening_since(machine.spec.joins);
+    since_ms.is_some_and(|at| lab.now_ms >= at.saturating_add(lab.policy.grace_ms))
 }
 
 /// A person wants it on for now.

@@ -14,6 +14,8 @@ use crate::facts::{NodeSeen, PowerRead};
 pub(crate) struct Seen {
     /// Boxed: it is large, and machines that join by their agent alone have none.
     pub(crate) node: Option<Box<NodeSeen>>,
+    /// When that Node, and no other under its name, was seen first.
+    pub(crate) node_ms: Option<u64>,
     pub(crate) lease_ms: Option<u64>,
     /// Since when its kubelet is heard without a break.
     pub(crate) kubelet_since_ms: Option<u64>,
@@ -70,6 +72,15 @@ impl Seen {
         } else {
             Cordon::Ours
         }
+    }
+
+    /// Its Node is gone, or not its own any more.
+    pub(crate) fn lost_node(&mut self) -> Option<Box<NodeSeen>> {
+        self.node_ms = None;
+        self.lease_ms = None;
+        self.fenced_ms = None;
+        self.node_busy_until_ms = None;
+        self.node.take()
     }
 
     /// Off was confirmed: what is heard later counts, and the Node that is there now is the one left behind.

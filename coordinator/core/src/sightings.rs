@@ -26,12 +26,29 @@ pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
         return;
     };
     match &machine.phase {
-        Phase::Unknown(_) | Phase::Off | Phase::WakeFailed(_) => {
-            if power.on.is_some() && (power.joined || machine.spec.joins == Joins::Kubelet) {
+        Phase::Unknown(unknown) => {
+            // What a person wants tried again was off before, or nobody knew.
+            let was_off = *unknown == Unknown::Retry;
+            if is_sight(machine, power) {
                 appeared(machine, power, ctx);
-            } else if power.off_read && matches!(machine.phase, Phase::Unknown(_)) {
-                // One that was woken in vain was off before: its failure is still to be told.
+            } else if power.off_read && was_off {
+                become_off(machine, Witness::Bmc, ctx);
+            } else if power.off_read {
                 lost(lab, id, ctx);
+            }
+        }
+        Phase::Off => {
+            if is_sight(machine, power) {
+                appeared(machine, power, ctx);
+            }
+        }
+        // One that was woken in vain was off before: its failure is still to be told.
+        Phase::WakeFailed(failed) => {
+            let is_news = power.joined || power.kubelet || !failed.hangs;
+            if is_sight(machine, power) && is_news {
+                appeared(machine, power, ctx);
+            } else if power.off_read {
+                came_to_rest(machine);
             }
         }
         Phase::Waking(waking) => {
@@ -58,6 +75,18 @@ pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
             }
         }
         Phase::Stopping(_) => {}
+    }
+}
+
+/// A machine that needs no kubelet is seen by its agent alone; any other is seen as soon as it has power.
+pub(crate) fn is_sight(machine: &Machine, power: &Power) -> bool {
+    power.on.is_some() && (power.joined || machine.spec.joins == Joins::Kubelet)
+}
+
+/// A machine that was woken in vain has no power any more: the next sight of it is a new one.
+fn came_to_rest(machine: &mut Machine) {
+    if let Phase::WakeFailed(failed) = &mut machine.phase {
+        failed.hangs = false;
     }
 }
 
@@ -112,7 +141,7 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
     set_power(machine, PowerState::Running, power.on, ctx);
     machine.end();
     let took_s = ctx.now.boot_ms.saturating_sub(trace.first_ms) / 1000;
-    if ours {
+    if ours && waking.was_watched() {
         let boots = &mut machine.record.boots_s;
         boots.push(u32::try_from(took_s).unwrap_or(u32::MAX));
         boots.drain(..boots.len().saturating_sub(BOOTS_KEPT));

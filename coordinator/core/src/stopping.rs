@@ -5,14 +5,16 @@
 //! there; off is confirmed, never assumed.
 
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 mod answers;
 mod orders;
+mod verdict;
 
-pub(crate) use answers::{list_again, pods_listed, reported};
+pub(crate) use answers::{list_again, not_sent, pods_listed, reported};
 use orders::{executor, hold_back, no_way, order_bmc, order_once_stored, resend};
+use verdict::{attributed, verdict, withdrawn};
 
 use crate::actions::{Action, Severity, Verb};
 use crate::agents::Agents;
@@ -21,11 +23,11 @@ use crate::lab::{Ctx, Links};
 use crate::machine::{Machine, Phase};
 use crate::node;
 use crate::permission::Protection;
-use crate::power::{self, Power};
+use crate::power::Power;
 use crate::record::{OperationKind, PowerState, Witness};
-use crate::seen::BmcReading;
 use crate::spec::{ForceOff, Joins, StopMethod};
 use crate::trace::Trace;
+use crate::view::Wish;
 use crate::why::Why;
 
 /// A stop under way.
@@ -44,6 +46,12 @@ pub(crate) struct Stopping {
     last: Option<CommandId>,
     /// An order may have reached the machine and was not refused: it cannot be called back.
     pub(crate) order_left: bool,
+    /// It goes on from before a restart.
+    resumed: bool,
+    /// One of those went to the machine's own agent: what becomes of another, to its BMC, says nothing about it.
+    agent_told: bool,
+    /// When the last order was sent, or may have been before a restart.
+    last_sent_ms: u64,
     told_late: bool,
 }
 
@@ -68,8 +76,9 @@ pub(crate) struct Surroundings {
     pub(crate) links: Links,
     /// Why the machine must not be stopped by us, if so.
     pub(crate) protected: Option<Protection>,
-    /// Power may be moved: the group is neither paused nor frozen, the declaration is sound.
-    pub(crate) free: bool,
+    /// What is wished for the machine by now, if power may be moved at all: the group is neither paused nor frozen, the
+    /// declaration is sound.
+    pub(crate) free: Option<Wish>,
 }
 
 /// A BMC may need as long to show the effect of a wake; readings of Off before that say nothing.
@@ -96,7 +105,8 @@ pub(crate) enum Step {
 pub(crate) fn start(machine: &mut Machine, agents: &Agents, by: &str, ctx: &mut Ctx<'_>) {
     let floor = agents.high_water(machine.id(), &machine.spec.agent);
     let gate = machine.begin(OperationKind::Stop, by.to_string(), floor, ctx);
-    enter(machine, gate, Step::Fencing { asked_ms: None }, by, ctx);
+    let message = enter(machine, gate, Step::Fencing { asked_ms: None }, by, ctx);
+    machine.event(Severity::Normal, "Stopping", message, ctx);
 }
 
 /// Takes back a wake that may already have had its effect.
@@ -118,11 +128,12 @@ pub(crate) fn start_before_boot(
         .now
         .boot_ms
         .saturating_add(machine.spec.timeouts.boot_ms);
-    enter(machine, gate, Step::Appearing { until_ms, trace }, by, ctx);
+    let message = enter(machine, gate, Step::Appearing { until_ms, trace }, by, ctx);
+    machine.event(Severity::Normal, "Stopping", message, ctx);
 }
 
 /// Goes on with a stop that was stored before a restart.
-pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
+pub(crate) fn resume(machine: &mut Machine, ctx: &Ctx<'_>) {
     let Some(operation) = machine.record.operation.clone() else {
         return;
     };
@@ -151,10 +162,14 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
     enter(machine, 0, step, &operation.by, ctx);
     if let Phase::Stopping(stopping) = &mut machine.phase {
         stopping.order_left = operation.ordered_at_ms.is_some();
+        stopping.resumed = true;
+        // Nobody remembers by which way it went.
+        stopping.agent_told = stopping.order_left;
     }
 }
 
-fn enter(machine: &mut Machine, gate: u64, step: Step, by: &str, ctx: &mut Ctx<'_>) {
+/// Returns what people are told.
+fn enter(machine: &mut Machine, gate: u64, step: Step, by: &str, ctx: &Ctx<'_>) -> String {
     let stopping = Stopping {
         gate,
         step,
@@ -163,11 +178,15 @@ fn enter(machine: &mut Machine, gate: u64, step: Step, by: &str, ctx: &mut Ctx<'
         failures: 0,
         last: None,
         order_left: false,
+        resumed: false,
+        agent_told: false,
+        last_sent_ms: ctx.now.boot_ms,
         told_late: false,
     };
     let message = format!("Ordered off by {by}");
-    machine.event(Severity::Normal, "Stopping", message.clone(), ctx);
-    machine.enter(Phase::Stopping(stopping), Why::StopOrdered, message, ctx);
+    let phase = Phase::Stopping(stopping);
+    machine.enter(phase, Why::StopOrdered, message.clone(), ctx);
+    message
 }
 
 /// What became of a stop in this pass.
@@ -183,6 +202,8 @@ pub(crate) enum Outcome {
     WasOn,
     /// It was to be stopped when it appears, and never did.
     NeverCame,
+    /// It did not heed an order that nobody stands behind any more, and will not.
+    NotHeeded,
 }
 
 /// Does what is due.
@@ -197,8 +218,11 @@ pub(crate) fn drive(
         return Outcome::Pending;
     };
     let outcome = verdict(machine, agents, around, power, ctx);
-    if outcome != Outcome::Pending || !around.free {
+    let (Outcome::Pending, Some(wish)) = (outcome, around.free) else {
         return outcome;
+    };
+    if stopping.order_left && wish != Wish::Off {
+        return withdrawn(machine, &stopping, power, ctx);
     }
     if let Some(protection) = around.protected.filter(|_| stopping.may_wait()) {
         hold_back(machine, &mut stopping, protection, ctx);
@@ -208,77 +232,6 @@ pub(crate) fn drive(
     escalate(machine, &mut stopping, agents, power, ctx);
     machine.phase = Phase::Stopping(stopping);
     Outcome::Pending
-}
-
-fn verdict(
-    machine: &Machine,
-    agents: &Agents,
-    around: Surroundings,
-    power: &Power,
-    ctx: &mut Ctx<'_>,
-) -> Outcome {
-    let Phase::Stopping(stopping) = &machine.phase else {
-        return Outcome::Pending;
-    };
-    if let Step::Appearing { until_ms, trace } = &stopping.step {
-        return appearing(machine, (*until_ms, trace), around, power, ctx);
-    }
-    if power.off_read {
-        return Outcome::Off { by: Witness::Bmc };
-    }
-    let operation = machine.record.operation.as_ref();
-    let meant = operation.and_then(|op| op.boot_id.as_ref());
-    if stopping.order_left && power::rebooted(meant, power.boot_id.as_ref()) {
-        return Outcome::CameBack;
-    }
-    let silent = |from_ms, ctx: &mut Ctx<'_>| {
-        machine.spec.redfish.is_none()
-            && power::silent_for_hold(machine, agents, around.links, from_ms, ctx)
-    };
-    match stopping.step {
-        Step::GoingDown { from_ms } if silent(from_ms, ctx) => Outcome::Off {
-            by: Witness::Silence,
-        },
-        Step::GoingDown { .. }
-        | Step::Appearing { .. }
-        | Step::Fencing { .. }
-        | Step::Listing { .. }
-        | Step::Waiting { .. }
-        | Step::Ordered { .. } => Outcome::Pending,
-    }
-}
-
-/// What shows after a wake was taken back: the machine came because of it, was on all along, or never came.
-fn appearing(
-    machine: &Machine,
-    (until_ms, trace): (u64, &Trace),
-    around: Surroundings,
-    power: &Power,
-    ctx: &mut Ctx<'_>,
-) -> Outcome {
-    let boot_ms = machine.spec.timeouts.boot_ms;
-    if power.on.is_some() {
-        return match trace.explains(machine, power) {
-            Some(true) if around.protected.is_none() => Outcome::Pending,
-            Some(_) => Outcome::WasOn,
-            None => Outcome::Pending,
-        };
-    }
-    let shows_ms = trace.last_ms.saturating_add(WAKE_SHOWS_MS.min(boot_ms));
-    if power.off_read
-        && let Some(BmcReading::Off { first_ms, .. }) = machine.seen.bmc
-        && first_ms >= shows_ms
-    {
-        return Outcome::Off { by: Witness::Bmc };
-    }
-    // Only who has listened all the time can say that it did not come.
-    let listened = around.links.listening_since(machine.spec.joins);
-    let over = listened.is_some_and(|since| ctx.due(until_ms.max(since.saturating_add(boot_ms))));
-    if over {
-        Outcome::NeverCame
-    } else {
-        Outcome::Pending
-    }
 }
 
 fn advance(
@@ -303,8 +256,9 @@ fn advance(
         return adopt_boot(machine, stopping, power);
     }
     match stopping.step.clone() {
-        Step::Appearing { trace, .. } => {
-            if power.on.is_some() && trace.explains(machine, power) == Some(true) {
+        Step::Appearing { until_ms, trace } => {
+            let ours = attributed(machine, (until_ms, &trace), power, ctx) == Some(true);
+            if power.on.is_some() && ours {
                 stopping.step = Step::Fencing { asked_ms: None };
                 adopt_boot(machine, stopping, power);
             }
@@ -339,7 +293,7 @@ fn advance(
     }
 }
 
-/// The order stands for the boot that is seen now, under an operation of its own that is stored first.
+/// The order stands for the boot that is seen now, which is stored before it is sent.
 fn adopt_boot(machine: &mut Machine, stopping: &mut Stopping, power: &Power) {
     machine.record.boot_id.clone_from(&power.boot_id);
     if let Some(operation) = machine.record.operation.as_mut() {

@@ -15,6 +15,7 @@ use crate::lab::Ctx;
 use crate::machine::{Machine, list};
 use crate::seen::BmcReading;
 use crate::spec::WakeMethod;
+use crate::waking::{WakeFailure, Waking};
 
 /// `14:02:11 UTC`.
 pub(crate) fn clock(wall_ms: i64) -> String {
@@ -157,36 +158,82 @@ pub(crate) fn bmc_ignored(machine: &Machine, after_ms: u64, ctx: &Ctx<'_>) -> St
     )
 }
 
-/// It did not come: how long that took compared with its boots, and what the cluster-autoscaler makes of it.
-pub(crate) fn boot_timeout(
+/// Who did not wake it, or could not: relay and target, and what they say.
+pub(crate) fn wake_refused(
     machine: &Machine,
-    trains: u32,
-    failure: Option<&String>,
-    code: &str,
+    method: Option<WakeMethod>,
+    report: &Report,
 ) -> String {
+    let target = match method {
+        Some(WakeMethod::Redfish) => format!(" at BMC {}", machine.target(WakeMethod::Redfish)),
+        Some(WakeMethod::WakeOnLan) | None => String::new(),
+    };
+    format!(
+        "relay {}{target}: {} ({})",
+        report.agent, report.message, report.code
+    )
+}
+
+/// It did not come: what was tried for how long, compared with its boots, and what the cluster-autoscaler makes of it.
+pub(crate) fn wake_failed(
+    machine: &Machine,
+    waking: &Waking,
+    failure: WakeFailure,
+    ctx: &Ctx<'_>,
+) -> String {
+    let limit_ms = waking.limit_ms(machine, ctx.policy);
+    let (trains, last) = (waking.sends, waking.failed_with.as_deref());
+    let told = told_autoscaler(machine, failure);
+    match failure {
+        WakeFailure::BootTimeout => {
+            let sight = if waking.heard {
+                "It was heard and has not joined"
+            } else if matches!(machine.seen.bmc, Some(BmcReading::On { .. })) {
+                "No sign of life but power, by its BMC,"
+            } else {
+                "No sign of life"
+            };
+            let last = last.map_or_else(String::new, |last| format!("; last failure: {last}"));
+            let (limit, usual) = (span(limit_ms), usual_boots(machine));
+            format!("{sight} in {limit} after {trains} wakes{usual}{last}{told}.")
+        }
+        WakeFailure::Refused => format!(
+            "{} is not woken until that is mended: {}; {trains} wakes failed{told}.",
+            machine.id(),
+            last.unwrap_or("no relay said why"),
+        ),
+        WakeFailure::NoRelay => {
+            let waited_ms = waking
+                .nobody_since_ms
+                .map_or(limit_ms, |since| ctx.now.boot_ms.saturating_sub(since));
+            format!(
+                "Nobody could be asked to wake it for {}{told}. {}",
+                span(waited_ms),
+                machine.message
+            )
+        }
+    }
+}
+
+fn usual_boots(machine: &Machine) -> String {
     let boots = &machine.record.boots_s;
-    let usual = match (boots.iter().min(), boots.iter().max()) {
+    match (boots.iter().min(), boots.iter().max()) {
         (Some(least), Some(most)) => format!(" (last {} boots: {least}–{most} s)", boots.len()),
         (None, _) | (_, None) => String::new(),
-    };
-    let failure = failure.map_or_else(String::new, |why| format!("; last failure: {why}"));
-    let by_autoscaler = machine
-        .record
-        .operation
-        .as_ref()
-        .is_some_and(|op| op.by.starts_with("cluster-autoscaler"));
-    let told = if by_autoscaler {
+    }
+}
+
+fn told_autoscaler(machine: &Machine, failure: WakeFailure) -> String {
+    let operation = machine.record.operation.as_ref();
+    if operation.is_some_and(|op| op.by.starts_with("cluster-autoscaler")) {
         format!(
-            "; cluster-autoscaler was told {code} and backs off group {} for about 5 min",
+            "; cluster-autoscaler was told {} and backs off group {} for about 5 min",
+            failure.code(),
             machine.spec.group
         )
     } else {
         String::new()
-    };
-    format!(
-        "No sign of life in {} after {trains} wakes{usual}{failure}{told}.",
-        span(machine.spec.timeouts.boot_ms)
-    )
+    }
 }
 
 #[cfg(test)]

@@ -21,11 +21,14 @@ use crate::template;
 use crate::view::Template;
 use crate::why::Why;
 
+/// A Node goes within seconds of its machine, unless something holds it; a kubelet is heard as soon after it has registered.
+const OLD_NODE_MS: u64 = 60_000;
 /// A change of a Node that nobody has answered is planned anew after this.
 const NODE_ANSWER_MS: u64 = 15_000;
 
 pub(crate) fn run(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
     read_bmc(lab, id, power, ctx);
+    note_old_node(lab, id, ctx);
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
@@ -46,6 +49,23 @@ pub(crate) fn run(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
         Phase::Waking(_) if power.kubelet => restore(lab, id, power, ctx),
         Phase::Unknown(_) | Phase::Waking(_) | Phase::WakeFailed(_) | Phase::Stopping(_) => {}
     }
+}
+
+/// Whether a Node stands there for a machine that is off, and would have gone by itself.
+fn note_old_node(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
+    let listening_ms = lab.links.cluster_ms;
+    let Some(machine) = lab.machines.get_mut(id) else {
+        return;
+    };
+    let seen = &machine.seen;
+    let is_there = |node: &NodeSeen| !node.suspended && !node::is_control_plane(node);
+    let stands = matches!(machine.phase, Phase::Off)
+        && machine.spec.joins == Joins::Kubelet
+        && machine.spec.power != PowerPolicy::Unmanaged
+        && machine.spec.fault.is_none()
+        && seen.node.as_deref().is_some_and(is_there);
+    let since_ms = seen.node_ms.max(seen.off_ms).max(listening_ms).unwrap_or(0);
+    machine.old_node = stands && ctx.due(since_ms.saturating_add(OLD_NODE_MS));
 }
 
 /// Whether nothing is left to change on the Node of a machine that has just come.

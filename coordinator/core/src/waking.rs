@@ -1,6 +1,6 @@
 //! Waking a machine: which command goes out next, by whom, and when it has failed.
 //!
-//! In: a machine in phase Waking. Out: wake commands, each 20 s until it is seen, and the verdict at its boot timeout.
+//! In: a machine in phase Waking. Out: wake commands, each 20 s until it is seen, and the verdict as soon as it is certain.
 //! Holds: nothing is sent before the operation is stored; a sent packet is no evidence of anything.
 
 use alloc::boxed::Box;
@@ -10,10 +10,11 @@ use alloc::vec::Vec;
 
 mod answers;
 mod failure;
+mod limit;
 
-pub(crate) use answers::{reported, unheard};
-pub(crate) use failure::WakeFailed;
+pub(crate) use answers::{not_sent, reported};
 use failure::fail;
+pub(crate) use failure::{WakeFailed, WakeFailure, forgive};
 
 use crate::actions::{Severity, Verb};
 use crate::agents::Agents;
@@ -72,6 +73,12 @@ pub(crate) struct Waking {
     told_sent: Vec<(AgentId, WakeMethod)>,
     /// Since when its BMC has said yes.
     accepted_ms: Option<u64>,
+    /// Its agent or its kubelet has been heard since.
+    pub(crate) heard: bool,
+    /// Ways that are no use before a person has changed something: they are not tried again.
+    barred: Vec<(AgentId, WakeMethod)>,
+    /// Since when there is nobody to be asked.
+    pub(crate) nobody_since_ms: Option<u64>,
     told_ignored_ms: Option<u64>,
     told_unanswered: bool,
     told_no_relay: bool,
@@ -83,6 +90,11 @@ impl Waking {
         if !self.told_unanswered {
             machine.explain(Why::WakeSent, message);
         }
+    }
+
+    fn is_barred(&self, relay: &AgentId, method: WakeMethod) -> bool {
+        let is_it = |way: &(AgentId, WakeMethod)| way.0 == *relay && way.1 == method;
+        self.barred.iter().any(is_it)
     }
 
     /// What to remember of it.
@@ -102,6 +114,11 @@ impl Waking {
         self.sends > 0 || self.resumed
     }
 
+    /// Whether somebody has listened from its first wake on: only then is it known how long it took.
+    pub(crate) fn was_watched(&self) -> bool {
+        !self.resumed && self.blind_ms == 0 && self.blind_since_ms.is_none()
+    }
+
     /// Whether a wake has left as far as anybody knows: only such a one can prove anything.
     pub(crate) fn has_left(&self) -> bool {
         self.left_ms.is_some() || self.resumed
@@ -116,11 +133,12 @@ pub(crate) fn start(machine: &mut Machine, agents: &Agents, by: &str, ctx: &mut 
     if next_step(machine, &Waking::default(), agents, ctx).is_some() {
         machine.order_may_leave(ctx);
     }
-    enter(machine, machine.pending_version(), by, ctx);
+    let message = enter(machine, machine.pending_version(), by, ctx);
+    machine.event(Severity::Normal, "Waking", message, ctx);
 }
 
 /// Goes on with a wake that was stored before a restart.
-pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
+pub(crate) fn resume(machine: &mut Machine, ctx: &Ctx<'_>) {
     let Some(operation) = machine.record.operation.clone() else {
         return;
     };
@@ -138,7 +156,8 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &mut Ctx<'_>) {
     }
 }
 
-fn enter(machine: &mut Machine, gate: u64, by: &str, ctx: &mut Ctx<'_>) {
+/// Returns what people are told.
+fn enter(machine: &mut Machine, gate: u64, by: &str, ctx: &Ctx<'_>) -> String {
     let waking = Waking {
         gate,
         next_ms: ctx.now.boot_ms,
@@ -148,13 +167,13 @@ fn enter(machine: &mut Machine, gate: u64, by: &str, ctx: &mut Ctx<'_>) {
         ..Waking::default()
     };
     let message = format!("Being woken; asked by {by}");
-    machine.event(Severity::Normal, "Waking", message.clone(), ctx);
     machine.enter(
         Phase::Waking(Box::new(waking)),
         Why::WakeOrdered,
-        message,
+        message.clone(),
         ctx,
     );
+    message
 }
 
 /// Whether a machine may be sent wakes: those that this process has not sent one yet get their first one by one, also the
@@ -171,11 +190,13 @@ pub(crate) fn takes_turn(machine: &mut Machine, last_ms: Option<u64>, ctx: &mut 
         return true;
     }
     let comes = last_ms.is_none_or(|at| ctx.due(at.saturating_add(stagger_ms)));
-    waking.turn_ms = comes.then(|| waking.turn_ms.unwrap_or(ctx.now.boot_ms));
+    if comes {
+        waking.turn_ms.get_or_insert(ctx.now.boot_ms);
+    }
     comes
 }
 
-/// Sends what is due and gives up at the boot timeout. Returns when the first wake was sent, if it was.
+/// Sends what is due, and gives up where nothing can come of it any more. Returns when the first wake was sent, if it was.
 pub(crate) fn drive(
     machine: &mut Machine,
     agents: &mut Agents,
@@ -185,12 +206,17 @@ pub(crate) fn drive(
     let Phase::Waking(mut waking) = machine.phase.clone() else {
         return None;
     };
-    if is_late(machine, &mut waking, links, ctx) {
-        fail(machine, &waking, ctx);
+    waking.heard |= machine.presence != Presence::Silent;
+    let failure = if is_late(machine, &mut waking, links, ctx) {
+        Some(WakeFailure::in_the_end(&waking))
+    } else if machine.is_recorded(waking.gate) && ctx.due(waking.next_ms) {
+        send(machine, &mut waking, agents, ctx)
+    } else {
+        None
+    };
+    if let Some(failure) = failure {
+        fail(machine, &waking, failure, ctx);
         return waking.first_sent_ms;
-    }
-    if machine.is_recorded(waking.gate) && ctx.due(waking.next_ms) {
-        send(machine, &mut waking, agents, ctx);
     }
     tell_unanswered(machine, &mut waking, agents, ctx);
     mind_bmc(machine, &mut waking, ctx);
@@ -199,37 +225,41 @@ pub(crate) fn drive(
     first_ms
 }
 
-/// Whether the boot timeout is over. It stands still while nobody listens, and a kubelet that is up has come in time.
+/// Whether its time is over. It stands still while nobody listens, and a kubelet that is up has come in time.
 fn is_late(machine: &Machine, waking: &mut Waking, links: Links, ctx: &mut Ctx<'_>) -> bool {
     if links.listening_since(machine.spec.joins).is_none() {
         waking.blind_since_ms.get_or_insert(ctx.now.boot_ms);
+        waking.nobody_since_ms = None;
         return false;
     }
     if let Some(since_ms) = waking.blind_since_ms.take() {
         waking.blind_ms += ctx.now.boot_ms.saturating_sub(since_ms);
+        waking.nobody_since_ms = None;
     }
-    let timeout_ms = machine
-        .spec
-        .timeouts
-        .boot_ms
-        .saturating_add(waking.blind_ms);
+    let limit_ms = waking.limit_ms(machine, ctx.policy);
+    let timeout_ms = limit_ms.saturating_add(waking.blind_ms);
     let from = waking.first_sent_ms.or(waking.turn_ms);
     from.is_some_and(|at| ctx.due(at.saturating_add(timeout_ms)))
         && machine.presence != Presence::Joined
 }
 
-fn send(machine: &mut Machine, waking: &mut Waking, agents: &mut Agents, ctx: &mut Ctx<'_>) {
+/// Sends the next wake, or says why there will be none.
+fn send(
+    machine: &mut Machine,
+    waking: &mut Waking,
+    agents: &mut Agents,
+    ctx: &mut Ctx<'_>,
+) -> Option<WakeFailure> {
     let Some((agent, method, verb)) = next_step(machine, waking, agents, ctx) else {
-        return no_relay(machine, waking, agents, ctx);
+        return nobody_to_ask(machine, waking, agents, ctx);
     };
+    waking.nobody_since_ms = None;
     if !machine.is_ordered() {
         waking.gate = machine.order_may_leave(ctx);
-        return;
+        return None;
     }
     // Without a fresh challenge the ping's answer brings us back here.
-    let Some(challenge) = agents.challenge(&agent, ctx) else {
-        return;
-    };
+    let challenge = agents.challenge(&agent, ctx)?;
     let now_ms = ctx.now.boot_ms;
     waking.sends += 1;
     waking.first_sent_ms.get_or_insert(now_ms);
@@ -245,6 +275,7 @@ fn send(machine: &mut Machine, waking: &mut Waking, agents: &mut Agents, ctx: &m
     let message = format!("{what} ordered from relay {agent}, attempt {attempt}");
     waking.explain_sent(machine, message);
     waking.last = Some(machine.send(Executor { agent, challenge }, verb, None, ctx));
+    None
 }
 
 /// Methods take turns when one fails, relays when one goes unanswered.
@@ -259,7 +290,8 @@ fn next_step(
     let per_relay = ctx.policy.wakes_per_relay.max(1);
     (0..methods.len()).find_map(|i| {
         let method = methods[(turn + i) % methods.len()];
-        let (relays, verb) = candidates(machine, method, agents, ctx)?;
+        let (mut relays, verb) = candidates(machine, method, agents, ctx)?;
+        relays.retain(|relay| !waking.is_barred(relay, method));
         let relay = usize::try_from(waking.sends / per_relay)
             .unwrap_or(0)
             .checked_rem(relays.len())?;
@@ -290,6 +322,23 @@ fn candidates(
     Some((relays, verb))
 }
 
+/// Whoever there is has refused for good, or there is nobody: that is a failure unless a wake that left may still have its
+/// effect.
+fn nobody_to_ask(
+    machine: &mut Machine,
+    waking: &mut Waking,
+    agents: &Agents,
+    ctx: &mut Ctx<'_>,
+) -> Option<WakeFailure> {
+    if !waking.barred.is_empty() {
+        return (!waking.has_left()).then_some(WakeFailure::Refused);
+    }
+    no_relay(machine, waking, agents, ctx);
+    let since_ms = *waking.nobody_since_ms.get_or_insert(ctx.now.boot_ms);
+    let lasts = ctx.due(since_ms.saturating_add(ctx.policy.relay_wait_ms));
+    (lasts && !waking.has_left()).then_some(WakeFailure::NoRelay)
+}
+
 fn no_relay(machine: &mut Machine, waking: &mut Waking, agents: &Agents, ctx: &mut Ctx<'_>) {
     let on_lan = machine.spec.wake.contains(&WakeMethod::WakeOnLan);
     let missing = (!on_lan)
@@ -312,7 +361,10 @@ fn tell_unanswered(machine: &mut Machine, waking: &mut Waking, agents: &Agents, 
     let Some(first) = waking.first_sent_ms else {
         return;
     };
-    if waking.told_unanswered || !ctx.due(first.saturating_add(ctx.policy.unanswered_ms)) {
+    if waking.told_unanswered
+        || waking.heard
+        || !ctx.due(first.saturating_add(ctx.policy.unanswered_ms))
+    {
         return;
     }
     waking.told_unanswered = true;
@@ -323,7 +375,8 @@ fn tell_unanswered(machine: &mut Machine, waking: &mut Waking, agents: &Agents, 
     }
     relays.sort();
     relays.dedup();
-    let give_up_ms = first.saturating_add(machine.spec.timeouts.boot_ms);
+    let limit_ms = waking.limit_ms(machine, ctx.policy);
+    let give_up_ms = first.saturating_add(limit_ms);
     let message = telling::unanswered(machine, (waking.sends, &relays), give_up_ms, ctx);
     machine.event(Severity::Warning, "WakeUnanswered", message.clone(), ctx);
     machine.explain(Why::WakeUnanswered, message);

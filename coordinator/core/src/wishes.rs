@@ -1,6 +1,6 @@
 //! What is wished for a machine, and by whom.
 //!
-//! Holds: absence from a wanted set is never an order; a person's word goes before the group's.
+//! Holds: absence from a wanted set is never an order; a person's word goes before the declaration's, and that before the group's.
 
 use alloc::format;
 use alloc::string::String;
@@ -16,11 +16,8 @@ use crate::why::Why;
 /// The wish that stands. `listed` is whether the machine is in its group's wanted set.
 pub(crate) fn wish(machine: &Machine, group: Option<&Group>, listed: bool) -> Wished {
     let wished = |wish, by: String| Wished { wish, by };
-    match machine.spec.power {
-        PowerPolicy::Unmanaged => return wished(Wish::None, String::new()),
-        PowerPolicy::AlwaysOn => return wished(Wish::Running, String::from("power: AlwaysOn")),
-        PowerPolicy::AlwaysOff => return wished(Wish::Off, String::from("power: AlwaysOff")),
-        PowerPolicy::Auto => {}
+    if machine.spec.power == PowerPolicy::Unmanaged {
+        return wished(Wish::None, String::new());
     }
     if let Some(o) = &machine.record.override_ {
         let by = format!("{} (override)", o.by);
@@ -28,6 +25,11 @@ pub(crate) fn wish(machine: &Machine, group: Option<&Group>, listed: bool) -> Wi
             OverridePower::Running => wished(Wish::Running, by),
             OverridePower::Off => wished(Wish::Off, by),
         };
+    }
+    match machine.spec.power {
+        PowerPolicy::AlwaysOn => return wished(Wish::Running, String::from("power: AlwaysOn")),
+        PowerPolicy::AlwaysOff => return wished(Wish::Off, String::from("power: AlwaysOff")),
+        PowerPolicy::Unmanaged | PowerPolicy::Auto => {}
     }
     match &machine.record.order {
         // A proof stops the machine although its group wants it.

@@ -161,7 +161,8 @@ pub enum Joins {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeouts {
-    /// From the first wake command to the first sign of life; keep it below the autoscaler's provision time (15m).
+    /// From the first wake command to joining, at most: a machine whose past boots (status.wake.bootSeconds) were faster is told
+    /// as failed earlier. Keep it below the autoscaler's provision time (15m).
     #[serde(default = "default_boot", with = "duration")]
     #[schemars(schema_with = "bounds::duration")]
     #[x_kube(validation = rules::BOOT)]

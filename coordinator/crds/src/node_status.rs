@@ -160,7 +160,7 @@ pub struct WakeRecord {
     /// When we last woke it ourselves; without it the autoscaler may not stop it (see requireProof).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_at: Option<Time>,
-    /// Seconds that its last boots took, newest last.
+    /// Seconds that its last boots took from the first wake to joining, newest last; three and more shorten spec.timeouts.boot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5))]
     pub boot_seconds: Vec<u32>,

@@ -9,12 +9,15 @@ use coordinator_core::{
 use serde_json::{Map, Value, json};
 
 use super::Pages;
+use crate::clock;
 
 pub(super) fn page(pages: &Pages) -> Value {
     let view = pages.engine.current();
+    let waiting = pages.engine.waits_for(&view);
     let mut page = json!({
-        "serving": view.serving,
-        "waitingFor": if view.serving { "" } else { view.waiting_for },
+        "nowMs": clock::now().wall_ms,
+        "serving": waiting.is_none(),
+        "waitingFor": waiting.unwrap_or_default(),
         "brokerUp": view.broker_up,
         "clusterUp": pages.in_cluster.then_some(view.cluster_up),
         "coordinatorKey": pages.known.get().map(|known| known.coordinator_key.as_str()),
@@ -115,13 +118,15 @@ fn agents(view: &View, pages: &Pages) -> Map<String, Value> {
 }
 
 fn agent_value(id: &AgentId, agent: &AgentView, pages: &Pages) -> Value {
+    let reading = pages.readings.of(id);
     json!({
         "live": agent.live,
         "publicKey": agent.key,
         "segments": agent.info.as_ref().map_or(&[][..], |info| &info.segments),
         "macs": agent.info.as_ref().map_or(&[][..], |info| &info.macs),
         "bootID": agent.boot_id,
-        "sensors": pages.readings.of(id),
+        "clockAheadS": reading.as_ref().and_then(|reading| reading.clock_ahead_s),
+        "sensors": reading,
     })
 }
 

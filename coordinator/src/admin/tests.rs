@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::engine::{self, Core};
+use crate::mandate::Mandate;
 use crate::metrics::Metrics;
 use crate::outputs::Outputs;
 
@@ -33,7 +34,11 @@ impl Outputs for Nowhere {
 }
 
 async fn served(view: View) -> SocketAddr {
-    let (engine, seat) = engine::open(crate::mandate::Mandate::standing());
+    served_under(Mandate::standing(), view).await
+}
+
+async fn served_under(mandate: Mandate, view: View) -> SocketAddr {
+    let (engine, seat) = engine::open(mandate);
     tokio::spawn(seat.take(Fixed(Arc::new(view.clone())), Nowhere).run());
     engine
         .view
@@ -94,6 +99,27 @@ async fn a_process_that_does_not_serve_is_alive_and_not_ready_and_says_why() {
         verbose.contains("[-] cluster: not connected\n"),
         "{verbose}"
     );
+}
+
+#[tokio::test]
+async fn a_leader_whose_mandate_has_ended_is_not_ready_from_that_moment_on() {
+    let mandate = Mandate::standing();
+    let serving = View {
+        serving: true,
+        ..View::default()
+    };
+    let address = served_under(mandate.clone(), serving).await;
+    assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+    mandate.end();
+    let ready = get(address, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    let words = "not ready: waiting for the leader's Lease\n";
+    assert!(ready.ends_with(words), "{ready}");
+    let verbose = get(address, "/readyz?verbose").await;
+    let line = "[-] serving: waiting for the leader's Lease\n";
+    assert!(verbose.contains(line), "{verbose}");
+    let state = get(address, "/state").await;
+    assert!(state.contains("\"serving\":false"), "{state}");
 }
 
 #[tokio::test]

@@ -87,13 +87,12 @@ impl Autoscaler {
     /// The latest view, if calls may be answered from it.
     fn view(&self) -> Result<Arc<View>, Status> {
         let view = self.engine.current();
-        if view.serving {
-            return Ok(view);
+        match self.engine.waits_for(&view) {
+            None => Ok(view),
+            Some(what) => Err(Status::unavailable(format!(
+                "not serving: waiting for {what}"
+            ))),
         }
-        Err(Status::unavailable(format!(
-            "not serving yet: waiting for {}",
-            view.waiting_for
-        )))
     }
 
     /// Answers from the latest view.

@@ -1,10 +1,12 @@
 //! The inputs from a cluster: watches, the Lease of the leader, requests of people in the status of Nodes.
 //!
 //! In: Groups and Nodes (ours), core Nodes and their Leases. Out: facts; notices and a mirror for the outputs.
-//! Holds: `Loaded` comes after every first list, `Leading` after one more list that is as new as the leadership.
+//! Holds: `Loaded` comes after every first list, `Leading` after one more list that is as new as the leadership, and after the
+//! keys of relays as they are pinned by then: nobody is trusted at first sight whose key an earlier leader knew.
 //! Not here: any write but that of the Lease (`outputs::kubernetes`).
 
 mod cluster;
+mod complaints;
 mod declared;
 mod election;
 mod intake;
@@ -16,7 +18,7 @@ mod nodes;
 mod notices;
 mod watches;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use coordinator_core::{AgentId, Answer, Fact, MachineId, RejectedKind, Request};
 use coordinator_crds as crds;
@@ -30,6 +32,7 @@ use tokio::{
 
 pub(crate) use cluster::{CALL, CallFault, call};
 pub use cluster::{Cluster, ConnectCluster};
+pub(crate) use complaints::Standing;
 pub use mirror::Mirror;
 pub(crate) use mirror::Place;
 pub(crate) use nodes::{SUSPENDED, taint, taints};
@@ -143,7 +146,6 @@ impl Inputs {
 
     async fn lead(&self, handle: &Handle, leadership: &mut Leadership) -> LeadershipLost {
         let mut tasks = JoinSet::new();
-        self.tell_agent_keys(handle).await;
         let (queue, seen) = watches::start(&self.shared.cluster, &mut tasks);
         let (loaded, mut is_loaded) = watch::channel(false);
         let intake = Intake::new(self.shared.mirror.clone(), self.shared.cluster.scopes());
@@ -194,6 +196,8 @@ impl Inputs {
                 queue.send(Seen::Machine(number, seen)).await.ok()?;
             }
         }
+        let keys = self.relay_keys().await?;
+        queue.send(Seen::RelayKeys(keys)).await.ok()?;
         if highest < epoch {
             return Some(epoch);
         }
@@ -232,21 +236,19 @@ impl Inputs {
         None
     }
 
-    /// Keys of agents that are no machine's own: relays only.
-    async fn tell_agent_keys(&self, handle: &Handle) {
+    /// Keys of agents that are no machine's own, read as often as it takes while this process may lead.
+    async fn relay_keys(&self) -> Option<BTreeMap<AgentId, String>> {
         let cluster = &self.shared.cluster;
         let api: Api<ConfigMap> = cluster.namespaced(cluster.own_namespace());
-        loop {
+        while self.shared.mandate.holds() {
             match call(api.get_opt(AGENTS)).await {
                 Ok(found) => {
-                    let data = found.and_then(|map| map.data).unwrap_or_default();
-                    for (name, key) in data {
-                        if let Some(agent) = name.strip_prefix(AGENT_KEY) {
-                            let agent = AgentId::new(agent);
-                            handle.facts.tell(Fact::AgentStored { agent, key }).await;
-                        }
-                    }
-                    return;
+                    let entries = found.and_then(|map| map.data).unwrap_or_default();
+                    let keys = entries.into_iter().filter_map(|(name, key)| {
+                        let agent = name.strip_prefix(AGENT_KEY)?;
+                        Some((AgentId::new(agent), key))
+                    });
+                    return Some(keys.collect());
                 }
                 Err(fault) => {
                     tracing::warn!(%fault, config_map = AGENTS, "cannot read the keys of agents");
@@ -254,6 +256,7 @@ impl Inputs {
                 }
             }
         }
+        None
     }
 }
 

@@ -1,12 +1,12 @@
 //! Commands on their way to agents: signed here, published once, never retained.
-//! In: `Send` and `Ping`. Out: MQTT messages on the present connection to the broker; `Unheard` where nobody listens.
+//! In: `Send` and `Ping`. Out: MQTT messages on the present connection to the broker; `NotSent` for what has certainly reached nobody.
 //! Holds: nothing is kept for later: without a connection a command is lost, and the core's own time limits notice.
 //! Holds: no command is written once the mandate has ended, however long it waited on the connection.
 //! Not here: when something is sent, and again (`coordinator-core`); the connection itself (`inputs::reports`).
 
 use std::sync::Arc;
 
-use coordinator_core::{Action, AgentId, Command, Fact};
+use coordinator_core::{Action, AgentId, Command, Fact, NotSent};
 use proto_link::{Delivery, LinkHandle};
 use tokio::sync::watch;
 
@@ -55,15 +55,13 @@ impl Commands {
         let left = self.mandate.left();
         if left.is_zero() {
             tracing::warn!(id = command.id, agent = %command.agent, verb, "not sent: this process does not lead any more");
-            self.metrics.command(verb, Sending::NoMandate);
-            return;
+            return self.told(command, verb).stays(Sending::NoMandate);
         }
         let message = match to_wire::message(command, &self.key, left) {
             Ok(message) => message,
             Err(fault) => {
                 tracing::error!(id = command.id, agent = %command.agent, verb, %fault, "command cannot be expressed");
-                self.metrics.command(verb, Sending::Unsayable);
-                return;
+                return self.told(command, verb).stays(Sending::Unsayable);
             }
         };
         tracing::info!(
@@ -76,12 +74,7 @@ impl Commands {
             "command sent"
         );
         let link = self.line.borrow().clone();
-        let told = Told {
-            command: command.clone(),
-            verb,
-            facts: self.facts.clone(),
-            metrics: self.metrics.clone(),
-        };
+        let told = self.told(command, verb);
         match link {
             Some(link) => {
                 let mandate = self.mandate.clone();
@@ -89,7 +82,16 @@ impl Commands {
                 let delivery = link.publish_while(message, move || mandate.holds());
                 tokio::spawn(async move { told.of(delivery.await).await });
             }
-            None => told.count(Sending::Lost),
+            None => told.stays(Sending::NoConnection),
+        }
+    }
+
+    fn told(&self, command: &Command, verb: &'static str) -> Told {
+        Told {
+            command: command.clone(),
+            verb,
+            facts: self.facts.clone(),
+            metrics: self.metrics.clone(),
         }
     }
 
@@ -127,10 +129,32 @@ impl Told {
     async fn of(self, delivery: Delivery) {
         let outcome = outcome(&delivery);
         self.count(outcome);
-        if outcome == Sending::NoSubscribers {
-            let Command { id, agent, .. } = self.command;
-            self.facts.tell(Fact::Unheard { agent, command: id }).await;
-        }
+        self.tell(outcome).await;
+    }
+
+    /// It was not even tried.
+    fn stays(self, outcome: Sending) {
+        self.count(outcome);
+        tokio::spawn(self.tell(outcome));
+    }
+
+    /// Tells the core of what has certainly not been sent. What was lost on the way may have arrived.
+    async fn tell(self, outcome: Sending) {
+        let why = match outcome {
+            Sending::Delivered | Sending::Lost => return,
+            Sending::NoSubscribers => NotSent::NobodyListens,
+            Sending::Refused | Sending::NoConnection | Sending::NoMandate | Sending::Unsayable => {
+                NotSent::NoWay
+            }
+        };
+        let Command { id, agent, .. } = self.command;
+        let command = id;
+        let fact = Fact::NotSent {
+            agent,
+            command,
+            why,
+        };
+        self.facts.tell(fact).await;
     }
 
     fn count(&self, outcome: Sending) {

@@ -150,7 +150,11 @@ fn job(action: Action) -> Option<Job> {
             version,
             record,
         },
-        Action::RecordAgent { agent, key } => Job::AgentKey { agent, key },
+        Action::RecordAgent { agent, key } => Job::AgentKey {
+            agent,
+            key,
+            tries: 0,
+        },
         Action::Fence {
             machine,
             node,

@@ -103,12 +103,12 @@ impl Outputs for Standalone {
                 group,
                 expected,
                 record,
-                // Its own disk answers at once, or not at all.
-                deadline_ms: _,
+                deadline_ms,
             } => self.write(Write::Group {
                 group,
                 expected,
                 record,
+                deadline_ms,
             }),
             Action::Record {
                 machine,
@@ -137,6 +137,62 @@ impl Outputs for Standalone {
             Action::Event(event) => self.memory.tell(event),
             // Routed elsewhere: answers stay in the engine, commands go to `outputs::commands`.
             Action::Answer { .. } | Action::Send(_) | Action::Ping { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use coordinator_core::{GroupId, GroupRecord, StoreFault};
+
+    use super::*;
+    use crate::clock;
+
+    /// Longer than any test takes.
+    const LATER_MS: u64 = 3_600_000;
+
+    #[test]
+    fn a_commit_that_comes_to_the_store_after_its_callers_deadline_is_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, replay) = open(dir.path()).unwrap();
+        let (sender, told) = mpsc::channel();
+        let mut outputs = Standalone::start(store, &replay, move |fact| {
+            sender.send(fact).unwrap();
+        })
+        .unwrap();
+        let group = GroupId::new("default/workers");
+        let now_ms = clock::boot_ms();
+        for (deadline_ms, sequence) in [(Some(now_ms), 1), (Some(now_ms + LATER_MS), 1), (None, 2)]
+        {
+            outputs.perform(Action::Commit {
+                group: group.clone(),
+                expected: sequence - 1,
+                record: GroupRecord {
+                    sequence,
+                    ..GroupRecord::default()
+                },
+                deadline_ms,
+            });
+        }
+        let next = || told.recv_timeout(Duration::from_secs(30)).unwrap();
+        let fault = StoreFault::TooLate;
+        assert_eq!(
+            next(),
+            Fact::CommitFailed {
+                group: group.clone(),
+                fault
+            }
+        );
+        for sequence in [1, 2] {
+            assert_eq!(
+                next(),
+                Fact::Committed {
+                    group: group.clone(),
+                    sequence
+                }
+            );
         }
     }
 }

@@ -67,6 +67,7 @@ impl Prepared {
                 coordinator_key: key.public().to_string(),
                 needs_password: broker.needs_password(),
             },
+            readings: wiring.readings.clone(),
         };
         let seed = replay.seed;
         let first: Vec<Fact> = lab.facts().into_iter().chain(replay.into_facts()).collect();

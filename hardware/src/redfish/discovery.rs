@@ -145,6 +145,10 @@ async fn select(client: &Client, wanted: &str, members: Vec<Link>) -> Result<Fou
             found.push(Found { link, system });
         }
     }
+    if ids.is_empty() {
+        // As right after a restart of the BMC: nothing shows yet that the name is wrong.
+        return Err(protocol(client, "has no system"));
+    }
     let (shown, there) = (message::tidy(wanted), ids.join(", "));
     match <[Found; 1]>::try_from(found) {
         Ok([found]) => Ok(found),

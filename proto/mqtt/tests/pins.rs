@@ -52,6 +52,7 @@ fn reports_are_their_pinned_bytes() {
     pin("status-relay", &samples::relay_status());
     pin("hb", &samples::heartbeat());
     pin("health", &samples::health());
+    pin("health-clock", &samples::health_with_clock());
     pin("inv", &samples::inventory());
     pin("inv-relay", &samples::relay_inventory());
     pin("res-accepted", &samples::accepted());

@@ -35,7 +35,9 @@ pub(super) async fn measure() -> Result<Value> {
         woken: Woken::Packet,
         machines: &MACHINES,
         spec: json!({"template": {"capacity": {"cpu": "4", "memory": "8Gi"}}}),
-    }]);
+        otherwise: BTreeMap::new(),
+    }])
+    .soon_silent();
     let stage = ClusterStage::start(plan, Planes::new().own().await?).await?;
     let mut client = CloudProviderClient::new(stage.channel()?);
     let unknown = settled(&stage).await?;

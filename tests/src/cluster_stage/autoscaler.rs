@@ -7,21 +7,20 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
+use tonic::transport::{Channel, Endpoint};
 
-use super::{ClusterStage, LIMIT};
+use super::{ClusterStage, LIMIT, OWN};
 use crate::{
     ca_model::{CaModel, Event, Options, Rpc, RunningModel, cluster::kubernetes::Kubernetes},
-    harness::{Port, Process, wait},
+    harness::{Account, Port, Process, shipped, wait},
 };
 
 /// Names a real cluster-autoscaler.
 const REAL: &str = "CLUSTER_AUTOSCALER_BIN";
 
-/// The flags that shorten what a test would wait for.
-const FLAGS: [&str; 20] = [
-    "--cloud-provider=externalgrpc",
+/// Said after the flags that are shipped, so these hold: they shorten what a test would wait for.
+const FLAGS: [&str; 18] = [
     "--leader-elect=false",
-    "--namespace=kube-system",
     "--v=4",
     "--scan-interval=1s",
     "--scale-down-unneeded-time=5s",
@@ -86,7 +85,8 @@ impl ClusterStage {
             scan_interval: Duration::from_millis(500),
             unneeded_time: Duration::from_secs(2),
             delay_after_add: Duration::from_secs(1),
-            // As the real program has them: what is slow for once must not count as broken.
+            // What is slow for once must not count as broken; the times are those of the real program.
+            grpc_timeout: Duration::from_secs(60),
             unready_time: Duration::from_secs(1_200),
             provision_time: Duration::from_secs(900),
             startup_time: Duration::from_secs(900),
@@ -99,26 +99,35 @@ impl ClusterStage {
     /// # Errors
     /// Never for an address that the coordinator has told.
     pub fn model(&self) -> Result<CaModel<Kubernetes>> {
+        Ok(self.model_over(self.channel()?))
+    }
+
+    fn model_over(&self, channel: Channel) -> CaModel<Kubernetes> {
         let cluster = Kubernetes::new(self.client());
-        Ok(CaModel::over(
-            self.channel()?,
-            cluster,
-            Self::model_options(),
-        ))
+        CaModel::over(channel, cluster, Self::model_options())
     }
 
     /// Starts the program that the environment names, or the model, and says which.
     ///
     /// # Errors
     /// When the program does not start.
-    #[expect(clippy::print_stderr, reason = "people must know which one was tested")]
     pub fn autoscaler(&self) -> Result<Autoscaler> {
-        if let Some(real) = self.real_autoscaler(&[])? {
+        self.autoscaler_at(&self.coordinator.ports().grpc)
+    }
+
+    /// The same, with another address that leads to the provider.
+    ///
+    /// # Errors
+    /// When the program does not start, or that is no address.
+    #[expect(clippy::print_stderr, reason = "people must know which one was tested")]
+    pub fn autoscaler_at(&self, address: &str) -> Result<Autoscaler> {
+        if let Some(real) = self.real_autoscaler_at(address, &[])? {
             eprintln!("the autoscaler that {REAL} names asks for machines");
             return Ok(real);
         }
         eprintln!("{REAL} is not set: the model asks for machines");
-        Ok(Autoscaler::Model(self.model()?.spawn()))
+        let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
+        Ok(Autoscaler::Model(self.model_over(channel).spawn()))
     }
 
     /// Starts the program that the environment names, if it names one, with flags beside those of every test.
@@ -126,31 +135,42 @@ impl ClusterStage {
     /// # Errors
     /// When the program does not start.
     pub fn real_autoscaler(&self, flags: &[&str]) -> Result<Option<Autoscaler>> {
+        self.real_autoscaler_at(&self.coordinator.ports().grpc, flags)
+    }
+
+    fn real_autoscaler_at(&self, address: &str, flags: &[&str]) -> Result<Option<Autoscaler>> {
         let Some(program) = std::env::var_os(REAL) else {
             return Ok(None);
         };
-        let address = &self.coordinator.ports().grpc;
         let config = format!("address: \"{address}\"\ngrpc_timeout: 5s\n");
         let config = self.work.write("cloud-config.yaml", config)?;
         let port = Port::reserve()?;
         let mut command = Command::new(PathBuf::from(program));
+        let rights = self.plane.kubeconfig_of(Account::ClusterAutoscaler);
         command
+            .args(shipped_flags()?)
             .args(FLAGS)
             .args(flags)
             .arg(format!("--cloud-config={}", config.display()))
-            .arg(format!(
-                "--kubeconfig={}",
-                self.plane.kubeconfig_path().display()
-            ))
+            .arg(format!("--kubeconfig={}", rights.display()))
             .arg(format!("--address=127.0.0.1:{}", port.number()));
         let process = Process::start(&self.work, "cluster-autoscaler", &command)?;
         Ok(Some(Autoscaler::Real(Box::new(Real {
             process,
             port,
             http: reqwest::Client::builder().no_proxy().build()?,
-            statuses: Api::namespaced(self.client(), "kube-system"),
+            statuses: Api::namespaced(self.client(), OWN),
         }))))
     }
+}
+
+/// The flags of `deploy/cluster-autoscaler.yaml`: what is installed is what is tested.
+fn shipped_flags() -> Result<Vec<String>> {
+    let objects = shipped("cluster-autoscaler.yaml")?;
+    let mut kinds = objects.iter();
+    let deployment = kinds.find(|object| object["kind"] == "Deployment");
+    let containers = &deployment.context("a Deployment")?["spec"]["template"]["spec"]["containers"];
+    serde_json::from_value(containers[0]["args"].clone()).context("its flags")
 }
 
 impl Autoscaler {

@@ -115,7 +115,7 @@ impl ClusterStage {
         for name in group.machines {
             let object = json!({
                 "apiVersion": coordinator_crds::API_VERSION, "kind": "Node",
-                "metadata": {"name": name}, "spec": self.spec(group.name, group.woken, name)?,
+                "metadata": {"name": name}, "spec": self.spec(group, name)?,
             });
             self.machine_objects()
                 .create(&PostParams::default(), &from_value(object)?)
@@ -125,11 +125,11 @@ impl ClusterStage {
         Ok(())
     }
 
-    fn spec(&self, group: &str, woken: Woken, name: &str) -> Result<Value> {
+    fn spec(&self, group: &GroupPlan, name: &str) -> Result<Value> {
         // Only what a test waits for is short.
         let timeouts = json!({"boot": "10m", "stop": "60s", "offHold": "4s"});
-        let mut spec = json!({"group": group, "timeouts": timeouts});
-        match woken {
+        let mut spec = json!({"group": group.name, "timeouts": timeouts});
+        match group.woken {
             Woken::Packet => {
                 spec["wakeOnLAN"] = json!({
                     "mac": mac(name).to_string(),
@@ -143,6 +143,21 @@ impl ClusterStage {
                     json!({"address": address, "credentials": "bmc", "system": system(name)});
             }
         }
+        if let Some(otherwise) = group.otherwise.get(name) {
+            put_over(&mut spec, otherwise);
+        }
         Ok(spec)
+    }
+}
+
+/// Replaces what `changes` names, field by field.
+fn put_over(spec: &mut Value, changes: &Value) {
+    match (spec, changes) {
+        (Value::Object(fields), Value::Object(changes)) => {
+            for (name, change) in changes {
+                put_over(fields.entry(name).or_insert(Value::Null), change);
+            }
+        }
+        (spec, changes) => *spec = changes.clone(),
     }
 }

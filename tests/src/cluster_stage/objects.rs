@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use coordinator_crds::{Group, Node as Machine};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -145,8 +145,11 @@ impl ClusterStage {
     pub async fn until_pod_runs(&self, name: &str) -> Result<String> {
         wait::until(LIMIT, "the pod to run", async || {
             let pod = self.pods().get(name).await?;
-            let phase = pod.status.and_then(|status| status.phase);
-            ensure!(phase.as_deref() == Some("Running"), "{phase:?}");
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_ref());
+            if phase.is_none_or(|phase| phase != "Running") {
+                let nodes = self.nodes().list(&ListParams::default()).await?;
+                bail!("{:?} beside {:?}", pod.status, nodes.items);
+            }
             let node = pod.spec.and_then(|spec| spec.node_name);
             node.context("a running pod is bound")
         })

@@ -32,6 +32,9 @@ impl Planes {
 
     /// The shared control plane with our kinds, as soon as nobody else uses it.
     ///
+    /// Whoever ends its API server takes [`Planes::own`]: a scheduler that was cut off for a while missed what was deleted, so it takes
+    /// Nodes and pods of the same names in the next test for changed ones, and never tries a pod again that fitted nowhere.
+    ///
     /// # Errors
     /// When it has to be started and does not come up.
     pub async fn shared(&self) -> Result<Plane> {

@@ -1,12 +1,12 @@
 //! The coordinator and the agents as processes.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::Result;
 
 use super::{ClusterStage, Election, OWN};
 use crate::{
-    harness::{AgentAccount, BmcLogin, Coordinator},
+    harness::{Account, AgentAccount, BmcLogin, Coordinator},
     stage::BMC_LOGIN,
 };
 
@@ -16,12 +16,14 @@ impl ClusterStage {
     /// # Errors
     /// When it does not come up.
     pub async fn start_coordinator(&mut self) -> Result<()> {
-        self.starts += 1;
-        let command = self.coordinator_command()?;
+        let rights = self.plane.kubeconfig_of(Account::Coordinator).to_owned();
+        let command = self.coordinator_command(&rights)?;
         self.coordinator.start(&self.work, command).await
     }
 
-    fn coordinator_command(&self) -> Result<Command> {
+    /// What runs a coordinator of this lab, under a name of its own, with a kubeconfig.
+    pub(super) fn coordinator_command(&mut self, rights: &Path) -> Result<Command> {
+        self.starts += 1;
         let login = self.mosquitto.coordinator();
         let password = self.work.write("coordinator.password", &login.password)?;
         let broker = format!("mqtt://{}@127.0.0.1:{}", login.user, self.mosquitto.port());
@@ -29,7 +31,7 @@ impl ClusterStage {
         let mut command = Coordinator::command(&self.plan.timing)?;
         command
             .arg("--kubeconfig")
-            .arg(self.plane.coordinator_kubeconfig_path())
+            .arg(rights)
             .args(["--own-namespace", OWN])
             .arg(format!(
                 "--leader-elect-identity=coordinator-{}",

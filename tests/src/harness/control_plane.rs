@@ -5,6 +5,8 @@
 
 mod rights;
 
+pub use rights::{Account, shipped};
+
 use std::{
     path::{Path, PathBuf},
     process::Command,

@@ -1,11 +1,13 @@
-//! The coordinator's own program: started, killed, started again at the same addresses, asked for its pages.
+//! The coordinator's own program: started, stopped in its tracks, killed, started again at the same addresses, asked for its pages.
 //! In: a command line without addresses. Out: where it answers, its pages, a connection to its gRPC API.
-//! Holds: it has told its ports and serves when `start` returns; the system chooses ports at the first start.
+//! Holds: it has told its ports when a start returns, and serves unless it was started to follow; the system chooses ports at the first start.
 //! Not here: what the command line says; see the stages.
 
 use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use reqwest::Response;
+use rustix::process::Signal;
 use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 
@@ -73,7 +75,29 @@ impl Coordinator {
     ///
     /// # Errors
     /// When it does not come up.
-    pub async fn start(&mut self, work: &WorkDir, mut command: Command) -> Result<()> {
+    pub async fn start(&mut self, work: &WorkDir, command: Command) -> Result<()> {
+        let mut process = self.launch(work, command).await?;
+        wait::until(LIMIT, "the coordinator serves", async || {
+            process.check_alive()?;
+            let state = self.state().await?;
+            ensure!(state["serving"] == true, "{}", state["waitingFor"]);
+            Ok(())
+        })
+        .await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Starts it and waits until it listens: another one may lead.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_following(&mut self, work: &WorkDir, command: Command) -> Result<()> {
+        self.process = Some(self.launch(work, command).await?);
+        Ok(())
+    }
+
+    async fn launch(&mut self, work: &WorkDir, mut command: Command) -> Result<Process> {
         let file = work.file("ports.json");
         if file.exists() {
             std::fs::remove_file(&file).context("remove the old ports file")?;
@@ -89,15 +113,43 @@ impl Coordinator {
             Ports::read(&file)
         })
         .await?;
-        wait::until(LIMIT, "the coordinator serves", async || {
-            process.check_alive()?;
-            let state = self.state().await?;
-            ensure!(state["serving"] == true, "{}", state["waitingFor"]);
-            Ok(())
-        })
-        .await?;
-        self.process = Some(process);
-        Ok(())
+        Ok(process)
+    }
+
+    /// Stops it in its tracks, as a host does that is suspended or starved.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&mut self) -> Result<()> {
+        self.running()?.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&mut self) -> Result<()> {
+        self.running()?.signal(Signal::CONT)
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it never does.
+    pub async fn until_ended(&mut self) -> Result<()> {
+        self.running()?.ended(LIMIT).await.map(drop)
+    }
+
+    /// Fails if it has ended.
+    ///
+    /// # Errors
+    /// That, or it was never started.
+    pub fn check_alive(&mut self) -> Result<()> {
+        self.running()?.check_alive()
+    }
+
+    fn running(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("the coordinator runs")
     }
 
     /// Kills it without warning.
@@ -125,12 +177,22 @@ impl Coordinator {
     /// # Errors
     /// When it does not answer.
     pub async fn page(&self, path: &str) -> Result<String> {
+        let page = self.get(path).await?.text().await;
+        page.with_context(|| format!("read {path}"))
+    }
+
+    /// Whether a Service would send anybody to it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn is_ready(&self) -> Result<bool> {
+        Ok(self.get("/readyz").await?.status().is_success())
+    }
+
+    async fn get(&self, path: &str) -> Result<Response> {
         let url = format!("http://{}{path}", self.ports.admin);
         let page = self.http.get(url).send().await;
-        page.with_context(|| format!("ask for {path}"))?
-            .text()
-            .await
-            .with_context(|| format!("read {path}"))
+        page.with_context(|| format!("ask for {path}"))
     }
 
     /// Its `/state` page.

@@ -40,10 +40,9 @@ pub async fn until<T>(
 }
 
 fn failure(what: &str, how: &str, last_seen: &Error) -> Error {
-    anyhow!(
-        "waited for {what}: {how}; last seen: {last_seen:#}{}",
-        log_tails()
-    )
+    let reason = format!("waited for {what}: {how}; last seen: {last_seen:#}");
+    // Said twice: the logs between are long, and whoever reads only one end must find the reason.
+    anyhow!("{reason}{}\n--- {reason}", log_tails())
 }
 
 #[cfg(test)]

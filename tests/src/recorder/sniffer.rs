@@ -31,16 +31,18 @@ pub(super) async fn sniff(socket: UdpSocket, inner: Weak<Inner>) {
     }
 }
 
-/// A UDP socket that shares its address, so that each listener gets every broadcast.
+/// A UDP socket that shares its address, so that each listener gets every broadcast. With port 0 it is the first one there.
 ///
 /// # Errors
 /// When the address cannot be bound.
 pub fn shared_socket(address: SocketAddrV4) -> Result<(UdpSocket, SocketAddrV4)> {
     let bind = || -> std::io::Result<(UdpSocket, SocketAddr)> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-        socket.set_reuse_address(true)?;
+        // The system would give out a port that somebody else shares already.
+        socket.set_reuse_address(address.port() != 0)?;
         socket.set_nonblocking(true)?;
         socket.bind(&SocketAddr::from(address).into())?;
+        socket.set_reuse_address(true)?;
         let socket = UdpSocket::from_std(socket.into())?;
         let bound = socket.local_addr()?;
         Ok((socket, bound))

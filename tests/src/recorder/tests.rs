@@ -57,6 +57,15 @@ async fn every_listener_of_one_broadcast_address_hears_the_packet() {
 }
 
 #[tokio::test]
+async fn port_that_the_system_chooses_is_nobody_elses() {
+    // Of so many, two had one port nearly each time, if ports that are shared already were given out again.
+    let sockets: Vec<_> = (0..400).map(|_| shared_socket(ANY_PORT).unwrap()).collect();
+    let ports: std::collections::BTreeSet<u16> =
+        sockets.iter().map(|(_, bound)| bound.port()).collect();
+    assert_eq!(ports.len(), sockets.len());
+}
+
+#[tokio::test]
 async fn datagram_that_wakes_nobody_is_told_apart() {
     let recorder = Recorder::in_memory();
     let address = recorder.sniff(ANY_PORT).unwrap();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use agent_core::Report;
 use coordinator::inputs::reports::parse;
 use coordinator::outputs::commands::to_wire;
-use coordinator_core::{Action, AgentId, AgentInfo, Answer, Command, Fact, Lab};
+use coordinator_core::{Action, AgentId, AgentInfo, Answer, Command, Fact, Lab, NotSent};
 
 use super::broker::Saying;
 use super::declared;
@@ -303,9 +303,10 @@ impl World {
                 self.command(agent, &message.topic, &message.payload);
             }
             Ok(_) => {
-                let fact = Fact::Unheard {
+                let fact = Fact::NotSent {
                     agent: command.agent.clone(),
                     command: command.id.clone(),
+                    why: NotSent::NobodyListens,
                 };
                 self.answer(process, fact);
             }

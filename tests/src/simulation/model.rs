@@ -266,26 +266,23 @@ impl World {
 
     /// Whether a machine is wished on, by what is stored and what is about to be.
     pub(super) fn is_wished_on(&self, machine: &MachineId, record: &MachineRecord) -> bool {
-        match self.policy_of(machine.as_str()) {
-            PowerPolicy::AlwaysOn => return true,
-            PowerPolicy::AlwaysOff | PowerPolicy::Unmanaged => return false,
-            PowerPolicy::Auto => {}
-        }
-        match record.override_.as_ref().map(|o| o.power) {
-            Some(OverridePower::Running) => true,
-            Some(OverridePower::Off) => false,
-            None => self.store.group.wanted.contains(machine),
+        let held = record.override_.as_ref().map(|o| o.power);
+        match (self.policy_of(machine.as_str()), held) {
+            (PowerPolicy::Unmanaged, _) | (_, Some(OverridePower::Off)) => false,
+            (_, Some(OverridePower::Running)) | (PowerPolicy::AlwaysOn, None) => true,
+            (PowerPolicy::AlwaysOff, None) => false,
+            (PowerPolicy::Auto, None) => self.store.group.wanted.contains(machine),
         }
     }
 
     pub(super) fn is_wished_off(&self, machine: &MachineId, record: &MachineRecord) -> bool {
         let held = record.override_.as_ref().map(|o| o.power);
-        match self.policy_of(machine.as_str()) {
-            PowerPolicy::AlwaysOff => return true,
-            PowerPolicy::AlwaysOn | PowerPolicy::Unmanaged => return false,
-            PowerPolicy::Auto => {}
+        match (self.policy_of(machine.as_str()), held) {
+            (PowerPolicy::Unmanaged, _) | (_, Some(OverridePower::Running)) => false,
+            (_, Some(OverridePower::Off)) | (PowerPolicy::AlwaysOff, None) => true,
+            (PowerPolicy::AlwaysOn, None) => false,
+            (PowerPolicy::Auto, None) => record.order.is_some(),
         }
-        held == Some(OverridePower::Off) || held.is_none() && record.order.is_some()
     }
 
     /// A leader is about to store a record.

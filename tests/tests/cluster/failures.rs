@@ -3,8 +3,6 @@
 use super::*;
 
 const NAMES: &[&str] = &["k1", "k2"];
-/// While a killed leader's Lease runs out nobody listens to agents; their word must still count after that.
-const LONGER_THAN_A_LEASE: &str = "grace=12s";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_twenty_random_instants_the_same_end_is_reached_without_a_second_effect()
@@ -15,7 +13,6 @@ async fn killed_at_twenty_random_instants_the_same_end_is_reached_without_a_seco
         ..Plan::quick(vec![group("packet", Woken::Packet, NAMES)])
     };
     plan.timing.push("wake_repeat=3s".to_owned());
-    plan.timing.push(LONGER_THAN_A_LEASE.to_owned());
     let mut stage = ClusterStage::start(plan, PLANES.own().await?).await?;
     // A fixed seed: the instants differ from kill to kill, not from run to run.
     let mut dice = 0x9E37_79B9_7F4A_7C15_u64;
@@ -42,6 +39,7 @@ async fn killed_at_twenty_random_instants_the_same_end_is_reached_without_a_seco
         caller.delete("packet", &node).await?;
         interrupt(&mut stage, roll(2_000)).await?;
         interrupt(&mut stage, roll(4_000)).await?;
+        stage.machines[&node].until(Power::Off, LIMIT).await?;
         stage.until_no_node(&node).await?;
         stage.until_phase(&node, "Sleeping").await?;
         ensure!(stage.caller()?.look("packet").await? == 0);
@@ -89,7 +87,7 @@ async fn broker_and_api_server_come_back_in_the_middle_of_a_wake() -> Result<()>
         election: Election("120s", "100s", "1s"),
         ..Plan::quick(vec![group("packet", Woken::Packet, NAMES)])
     };
-    let mut stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
+    let mut stage = ClusterStage::start(plan, PLANES.own().await?).await?;
     stage.until_readyz("[+] broker: connected").await?;
     stage.until_readyz("[+] cluster: connected").await?;
     let mut autoscaler = stage.autoscaler()?;
@@ -123,12 +121,11 @@ async fn broker_and_api_server_come_back_in_the_middle_of_a_wake() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn coordinator_killed_while_a_machine_boots_and_while_it_stops_moves_it_once() -> Result<()> {
-    let mut plan = Plan {
+    let plan = Plan {
         // A process that was killed holds the Lease until it runs out.
         election: Election("6s", "5s", "500ms"),
         ..Plan::quick(vec![group("packet", Woken::Packet, NAMES)])
     };
-    plan.timing.push(LONGER_THAN_A_LEASE.to_owned());
     let mut stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
     let groups = Trail::<Group>::follow(stage.groups()).await?;
     let mut autoscaler = stage.autoscaler()?;
@@ -153,6 +150,7 @@ async fn coordinator_killed_while_a_machine_boots_and_while_it_stops_moves_it_on
     ordered.await?;
     stage.kill_coordinator();
     stage.start_coordinator().await?;
+    stage.machines["k1"].until(Power::Off, LIMIT).await?;
     stage.until_no_node("k1").await?;
     stage.until_phase("k1", "Sleeping").await?;
     autoscaler.until_loops(5).await?;

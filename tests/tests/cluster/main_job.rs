@@ -1,12 +1,15 @@
 //! A pod that fits nowhere wakes one machine; when it is gone, the machine goes.
 
 use super::*;
-use std::{collections::BTreeMap, time::Instant};
+use kube::api::{Patch, PatchParams};
+use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn waiting_pod_wakes_one_machine_by_packet_and_its_end_stops_it() -> Result<()> {
+async fn c48_waiting_pod_wakes_one_machine_by_packet_and_its_end_stops_it() -> Result<()> {
     let machines = &["nuc1", "nuc2", "nuc3"];
-    let plan = Plan::quick(vec![group("packet", Woken::Packet, machines)]);
+    let mut plan = Plan::quick(vec![group("packet", Woken::Packet, machines)]);
+    // Longer than anything is waited for: one train is enough, and a second one would be one too many.
+    plan.timing.push("wake_repeat=120s".to_owned());
     let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
     let caller = stage.caller()?;
     let nodes = Trail::<Node>::follow(stage.nodes()).await?;
@@ -29,6 +32,7 @@ async fn waiting_pod_wakes_one_machine_by_packet_and_its_end_stops_it() -> Resul
 
     stage.recorder.ask("nuc1", Wish::Off);
     stage.delete_pod("web").await?;
+    stage.machines["nuc1"].until(Power::Off, LIMIT).await?;
     stage.until_no_node("nuc1").await?;
     stage.until_phase("nuc1", "Sleeping").await?;
     let tainted = nodes.first(LIMIT, "our taint", |node| {
@@ -63,7 +67,7 @@ async fn waiting_pod_wakes_one_machine_by_packet_and_its_end_stops_it() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retained_node_is_suspended_and_comes_back_as_people_left_it() -> Result<()> {
+async fn c48_retained_node_is_suspended_and_comes_back_as_people_left_it() -> Result<()> {
     let plan = Plan::quick(vec![retained(group("packet", Woken::Packet, &["nuc1"]))]);
     let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
     let caller = stage.caller()?;
@@ -76,6 +80,7 @@ async fn retained_node_is_suspended_and_comes_back_as_people_left_it() -> Result
 
     stage.recorder.ask("nuc1", Wish::Off);
     stage.delete_pod("web").await?;
+    stage.machines["nuc1"].until(Power::Off, LIMIT).await?;
     let held = stage.until_node("nuc1", "a suspended Node", |node| {
         condition(node, "Suspended").as_deref() == Some("True")
     });
@@ -105,7 +110,7 @@ async fn retained_node_is_suspended_and_comes_back_as_people_left_it() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn waiting_pod_wakes_one_machine_by_redfish_and_its_end_stops_it() -> Result<()> {
+async fn c48_waiting_pod_wakes_one_machine_by_redfish_and_its_end_stops_it() -> Result<()> {
     let machines = &["r720", "r730"];
     let plan = Plan::quick(vec![group("bmc", Woken::Redfish, machines)]);
     let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
@@ -121,6 +126,7 @@ async fn waiting_pod_wakes_one_machine_by_redfish_and_its_end_stops_it() -> Resu
 
     stage.recorder.ask(&node, Wish::Off);
     stage.delete_pod("web").await?;
+    stage.machines[&node].until(Power::Off, LIMIT).await?;
     stage.until_no_node(&node).await?;
     let state = stage
         .until("it sleeps", |state| {
@@ -177,23 +183,24 @@ fn stopped_gracefully(stage: &ClusterStage, machine: &str) -> bool {
 
 /// A label, an annotation and a soft taint, as a person would put them on a Node.
 async fn add_mark_of_people(stage: &ClusterStage, name: &str) -> Result<()> {
-    let mut node = stage.nodes().get(name).await?;
-    node.metadata.managed_fields = None;
-    let mut spec = node.spec.unwrap_or_default();
-    let mut taints = spec.taints.take().unwrap_or_default();
-    taints.push(serde_json::from_value(
-        json!({"key": "slow-disk", "value": "yes", "effect": "PreferNoSchedule"}),
-    )?);
-    let patch = json!({
-        "metadata": {"labels": {"rack": "left"}, "annotations": {"note": "mind the fan"}},
-        "spec": {"taints": taints},
-    });
-    let patch = kube::api::Patch::Merge(patch);
-    stage
-        .nodes()
-        .patch(name, &kube::api::PatchParams::default(), &patch)
-        .await?;
-    Ok(())
+    wait::until(LIMIT, "nobody else writes the Node", async || {
+        let node = stage.nodes().get(name).await?;
+        let mut taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+        taints.push(serde_json::from_value(
+            json!({"key": "slow-disk", "value": "yes", "effect": "PreferNoSchedule"}),
+        )?);
+        let patch = json!({
+            "metadata": {
+                "resourceVersion": node.metadata.resource_version,
+                "labels": {"rack": "left"}, "annotations": {"note": "mind the fan"},
+            },
+            "spec": {"taints": taints},
+        });
+        let (patch, params) = (Patch::Merge(patch), PatchParams::default());
+        stage.nodes().patch(name, &params, &patch).await?;
+        Ok(())
+    })
+    .await
 }
 
 fn carries_mark_of_people(node: &Node) -> bool {

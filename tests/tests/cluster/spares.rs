@@ -6,7 +6,8 @@ use tests::recorder::Totals;
 const SPARES: &[&str] = &["s1", "s2", "s3", "s4", "s5", "s6"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cluster_with_more_spares_than_nodes_is_healthy_and_wakes_one_for_one_pod() -> Result<()> {
+async fn c49_cluster_with_more_spares_than_nodes_is_healthy_and_wakes_one_for_one_pod() -> Result<()>
+{
     let plan = Plan {
         others: &["small1", "small2"],
         ..Plan::quick(vec![group("spares", Woken::Packet, SPARES)])
@@ -28,7 +29,7 @@ async fn cluster_with_more_spares_than_nodes_is_healthy_and_wakes_one_for_one_po
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retained_spares_leave_the_cluster_healthy() -> Result<()> {
+async fn c49_retained_spares_leave_the_cluster_healthy() -> Result<()> {
     let mut spares = retained(group("spares", Woken::Packet, SPARES));
     spares.spec["requireProof"] = false.into();
     let plan = Plan {
@@ -50,6 +51,7 @@ async fn retained_spares_leave_the_cluster_healthy() -> Result<()> {
         caller.delete("spares", name).await?;
     }
     for name in SPARES {
+        stage.machines[*name].until(Power::Off, LIMIT).await?;
         let suspended = |node: &Node| condition(node, "Suspended").as_deref() == Some("True");
         stage
             .until_node(name, "a suspended Node", suspended)
@@ -91,8 +93,10 @@ async fn machines_that_are_on_at_installation_are_left_on() -> Result<()> {
         );
         let refused = caller.delete("found", name).await;
         ensure!(refused.is_err(), "{name} has never been woken by us");
-        let node = stage.nodes().get(name).await?;
-        ensure!(is_ready(&node) && !has_taint(&node, POWER_OFF));
+        let node = stage
+            .until_node(name, "a Node that is ready", is_ready)
+            .await?;
+        ensure!(!has_taint(&node, POWER_OFF), "{node:?}");
         ensure!(stage.machines[*name].power() == Power::On);
         effects_are(&stage, name, 0, 0)?;
     }

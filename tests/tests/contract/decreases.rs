@@ -29,6 +29,8 @@ fn c29_decrease_cancels_the_newest_machines_that_have_not_joined_and_no_others()
         group.caller.refresh().await?;
         group.increase(2).await?;
         ensure!(group.creating().await? == ["c29b", "c29c"]);
+        // One whose packet has not left yet would be given back before a newer one.
+        group.until_packets(&["c29b", "c29c"]).await?;
         group.caller.decrease(group.name, -1).await?;
         ensure!(group.target().await? == 2);
         ensure!(group.creating().await? == ["c29b"]);
@@ -82,6 +84,7 @@ fn c32_decrease_and_deletion_of_one_machine_in_either_order_lower_the_target_onc
     shared(async |stage| {
         let group = on_paper(stage, "c32", &["c32a", "c32b"]).await?;
         group.increase(2).await?;
+        group.until_packets(&["c32a", "c32b"]).await?;
         group.caller.decrease(group.name, -1).await?;
         ensure!(group.creating().await? == ["c32a"]);
         let of = |machine| vec![group.caller.fake_node(machine, "unregistered")];

@@ -15,6 +15,8 @@ use tests::{
     cluster_stage::{ClusterStage, GroupPlan, Plan, Planes, Woken},
     harness::wait,
     hollow::HollowMachine,
+    recorder::Effect,
+    stage::mac,
 };
 use tokio::runtime::Runtime;
 use tonic::{Code, Status};
@@ -23,9 +25,9 @@ use tonic::{Code, Status};
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Machines of the shared lab with something behind them: their agents need a user at the broker.
 const HOLLOW: &[&str] = &[
-    "c06a", "c06b", "c13a", "c13b", "c15x", "c21a", "c23a", "c23b", "c23c", "c23d", "c23e", "c23f",
-    "c23g", "c23h", "c23i", "c23j", "c25a", "c26a", "c26b", "c29a", "c30a", "c30b", "c35a", "c35b",
-    "c38a", "c42a", "c42b", "c43a", "c45a",
+    "c13a", "c13b", "c15x", "c21a", "c23a", "c23b", "c23c", "c23d", "c23e", "c23f", "c23g", "c23h",
+    "c23i", "c23j", "c25a", "c26a", "c26b", "c29a", "c30a", "c30b", "c35a", "c35b", "c38a", "c42a",
+    "c42b", "c43a", "c45a",
 ];
 /// For the shared lab, and for the labs of single checks one after the other.
 static PLANES: Planes = Planes::new();
@@ -68,6 +70,17 @@ pub(crate) fn alone(
 ) -> Result<()> {
     runtime()?.block_on(async {
         let mut stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
+        check(&mut stage).await
+    })
+}
+
+/// Runs a check that ends the API server: in a lab and on a control plane of its own.
+pub(crate) fn apart(
+    plan: Plan,
+    check: impl AsyncFnOnce(&mut ClusterStage) -> Result<()>,
+) -> Result<()> {
+    runtime()?.block_on(async {
+        let mut stage = ClusterStage::start(plan, PLANES.own().await?).await?;
         check(&mut stage).await
     })
 }
@@ -121,6 +134,7 @@ pub(crate) fn plan(name: &'static str, machines: &'static [&'static str]) -> Gro
         woken: Woken::Packet,
         machines,
         spec: json!({"template": {"capacity": {"cpu": "4", "memory": "8Gi"}}}),
+        otherwise: BTreeMap::new(),
     }
 }
 
@@ -138,6 +152,11 @@ pub(crate) async fn asleep<'a>(stage: &'a mut ClusterStage, plan: &GroupPlan) ->
     for machine in plan.machines {
         stage.until_phase(machine, "Sleeping").await?;
     }
+    begun(stage, plan)
+}
+
+/// The group that a lab of its own began with.
+pub(crate) fn begun<'a>(stage: &'a mut ClusterStage, plan: &GroupPlan) -> Result<Group<'a>> {
     Ok(Group {
         caller: stage.caller()?,
         name: plan.name,
@@ -263,6 +282,31 @@ impl Group<'_> {
             .await?;
         }
         Ok(())
+    }
+
+    /// Waits until a magic packet has left for each of these machines.
+    pub(crate) async fn until_packets(&self, machines: &[&str]) -> Result<()> {
+        for machine in machines {
+            let what = format!("a packet for {machine}");
+            let left = self.stage.recorder.until(LIMIT, &what, |records| {
+                let mut effects = records.iter().map(|record| &record.effect);
+                effects
+                    .any(|effect| matches!(effect, Effect::MagicPacketTrain { mac: of, .. } if *of == mac(machine)))
+                    .then_some(())
+            });
+            left.await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the group may have so many machines: an edit is seen some time after it was accepted.
+    pub(crate) async fn until_max_size(&self, size: i32) -> Result<()> {
+        wait::until(LIMIT, "the maximum", async || {
+            let row = self.row().await?;
+            ensure!(row.max_size == size, "{row:?}");
+            Ok(())
+        })
+        .await
     }
 
     /// Changes the Group's spec as `kubectl patch` would.

@@ -4,14 +4,20 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use proto_autoscaler::instance_status::InstanceState;
-use tests::{harness::wait, hollow::Power, recorder::Wish};
+use tests::{cluster_stage::Plan, harness::wait, hollow::Power, recorder::Wish};
 
-use super::floor::{LIMIT, alone, asleep, behind_bmcs, on_shelf, plan, shared, state_of};
+use super::floor::{LIMIT, alone, asleep, begun, behind_bmcs, plan, state_of};
 
 #[test]
 fn c06_maximum_does_not_fall_below_the_target_while_a_running_machine_is_not_heard() -> Result<()> {
-    shared(async |stage| {
-        let group = on_shelf(stage, "c06", &["c06a", "c06b"]).await?;
+    let group = plan("c06", &["c06a", "c06b"]);
+    let lab = Plan {
+        others: &[],
+        ..Plan::quick(vec![group.clone()]).soon_silent()
+    };
+    alone(lab, async |stage| {
+        let group = begun(stage, &group)?;
+        let stage = group.stage;
         stage.recorder.ask_any(group.machines, 2, Wish::On);
         group.all_running().await?;
         let mut sizes = BTreeSet::new();
@@ -40,7 +46,7 @@ fn c44_machine_switched_on_by_hand_counts_and_leaves_the_target_when_it_has_fail
     let mut group = plan("c44", &["c44a", "c44b"]);
     group.spec["requireProof"] = false.into();
     group.spec["maxSize"] = 1.into();
-    alone(behind_bmcs(group.clone()), async |stage| {
+    alone(behind_bmcs(group.clone()).soon_silent(), async |stage| {
         let group = asleep(stage, &group).await?;
         group.hollow["c44a"].press_button();
         group.until_running(&["c44a"]).await?;

@@ -83,6 +83,7 @@ fn c17_wrong_deltas_are_refused_and_change_nothing() -> Result<()> {
         refused(unknown, Code::NotFound)?;
         ensure!(group.target().await? == 0 && group.instances().await?.is_empty());
         group.edit(serde_json::json!({"maxSize": 1})).await?;
+        group.until_max_size(1).await?;
         group.increase(1).await?;
         group.caller.refresh().await?;
         refused(group.increase(1).await, Code::FailedPrecondition)?;

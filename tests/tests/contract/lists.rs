@@ -6,7 +6,11 @@ use anyhow::{Result, ensure};
 use kube::api::{Patch, PatchParams};
 use proto_autoscaler::{CleanupRequest, instance_status::InstanceState};
 use serde_json::json;
-use tests::{harness::wait, recorder::Wish};
+use tests::{
+    harness::wait,
+    recorder::{Effect, Record, Wish},
+    stage::mac,
+};
 
 use super::floor::{Behind, LIMIT, group, on_paper, on_shelf, plan, shared, state_of};
 
@@ -27,12 +31,23 @@ fn c03_refresh_shows_edits_and_moves_no_machine() -> Result<()> {
         })
         .await?;
         let records = stage.recorder.records();
-        let moved = records[before..]
-            .iter()
-            .filter_map(|record| record.effect.machine());
-        let moved: Vec<&str> = moved.filter(|name| name.starts_with("c03")).collect();
+        let of_group = |record: &&Record| match record.effect {
+            Effect::MagicPacketTrain { mac: of, .. } => {
+                group.machines.iter().any(|name| mac(name) == of)
+            }
+            // Nothing stands behind these machines that could move or be told to.
+            Effect::StrayDatagram { .. }
+            | Effect::BmcReset { .. }
+            | Effect::ShutdownAsked { .. }
+            | Effect::PowerOn { .. }
+            | Effect::BootDone { .. }
+            | Effect::PowerOff { .. } => false,
+        };
+        let moved: Vec<_> = records[before..].iter().filter(of_group).collect();
         ensure!(moved.is_empty() && group.target().await? == 0, "{moved:?}");
-        Ok(())
+        // What is looked for is what a wish leads to.
+        group.increase(1).await?;
+        group.until_packets(&["c03a"]).await
     })
 }
 

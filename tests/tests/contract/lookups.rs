@@ -1,12 +1,14 @@
 //! Which group a Node is in: real Nodes, Nodes that the autoscaler makes up, Nodes that are none of ours.
 
 use anyhow::{Result, ensure};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use proto_autoscaler::ExternalGrpcNode;
 use serde_json::json;
 use tests::harness::wait;
 
-use super::floor::{Group, LIMIT, on_paper, on_shelf, shared, state_of};
+use super::floor::{
+    Behind, Group, LIMIT, group as add, on_paper, on_shelf, plan, shared, state_of,
+};
 
 /// What the group of this Node is said to be.
 async fn group_of(group: &Group<'_>, provider_id: &str, name: &str) -> Result<String> {
@@ -38,15 +40,15 @@ fn c07_node_is_found_by_provider_id_then_by_name_and_answers_like_the_list() -> 
 #[test]
 fn c08_unknown_and_unmanaged_nodes_have_no_group_and_no_error() -> Result<()> {
     shared(async |stage| {
-        let group = on_paper(stage, "c08", &["c08a", "c08b"]).await?;
-        let unmanaged = Patch::Merge(json!({"spec": {"power": "Unmanaged"}}));
-        let machines = stage.machine_objects();
-        machines
-            .patch("c08b", &PatchParams::default(), &unmanaged)
-            .await?;
+        let mut plan = plan("c08", &["c08a", "c08b"]);
+        // By their names it would be the first to be chosen.
+        let unmanaged = json!({"power": "Unmanaged"});
+        plan.otherwise.insert("c08a", unmanaged);
+        let group = add(stage, plan, Behind::Nothing).await?;
         group.increase(1).await?;
-        ensure!(group.caller.group_of("c08a").await? == "lab/c08");
-        ensure!(group.caller.group_of("c08b").await?.is_empty());
+        ensure!(group.creating().await? == ["c08b"]);
+        ensure!(group.caller.group_of("c08b").await? == "lab/c08");
+        ensure!(group.caller.group_of("c08a").await?.is_empty());
         let nobody = group_of(&group, "homelab://lab/nobody", "nobody").await?;
         let nothing = group_of(&group, "", "").await?;
         ensure!(
@@ -133,8 +135,9 @@ fn c13_running_instances_and_nodes_of_the_group_are_the_same_machines() -> Resul
             ensure!(id == "lab/c13", "{instance:?}: {id:?}");
         }
         group.delete("c13b").await?;
-        let id = group.caller.group_of("c13b").await?;
+        // In this order: what is asked later may only have gone further.
         let listed = group.instances().await?;
+        let id = group.caller.group_of("c13b").await?;
         let of_b = group.caller.provider_id("c13b");
         let states: Vec<_> = listed
             .iter()

@@ -7,11 +7,12 @@ use proto_autoscaler::{Instance, NodeGroup};
 use tests::{
     cluster_stage::{Election, Plan},
     harness::wait,
+    hollow::Power,
     recorder::{Effect, Wish},
 };
 use tonic::{Code, Status};
 
-use super::floor::{Behind, LIMIT, alone, group, on_paper, plan, refused};
+use super::floor::{Behind, LIMIT, alone, apart, group, on_paper, plan, refused};
 
 const FIFTY: &[&str] = &[
     "m00", "m01", "m02", "m03", "m04", "m05", "m06", "m07", "m08", "m09", "m10", "m11", "m12",
@@ -31,7 +32,7 @@ fn lab() -> Plan {
 
 #[test]
 fn c01_reads_are_answered_from_memory_and_sizes_stay_while_the_api_server_is_away() -> Result<()> {
-    alone(lab(), async |stage| {
+    apart(lab(), async |stage| {
         let before = {
             let group = on_paper(stage, "c01", FIFTY).await?;
             group.increase(2).await?;
@@ -138,13 +139,11 @@ fn c16_increase_is_answered_before_the_power_moves_and_survives_a_crash_in_betwe
 fn c46_coordinator_killed_after_an_answer_goes_on_with_the_same_machines_and_moves_each_once()
 -> Result<()> {
     const MACHINES: &[&str] = &["c46a", "c46b"];
-    let mut lab = Plan {
+    let lab = Plan {
         election: Election("6s", "5s", "500ms"),
         guests: MACHINES,
         ..lab()
     };
-    // While a killed leader's Lease runs out nobody listens to agents; their word must still count after that.
-    lab.timing.push("grace=12s".to_owned());
     alone(lab, async |stage| {
         stage.stop_relay();
         let hollow = {
@@ -181,6 +180,7 @@ fn c46_coordinator_killed_after_an_answer_goes_on_with_the_same_machines_and_mov
         ensure!(stage.caller()?.look("c46").await? == 1);
         stage.until_no_node("c46a").await?;
         stage.until_phase("c46a", "Sleeping").await?;
+        hollow["c46a"].until(Power::Off, LIMIT).await?;
         ensure!(stage.caller()?.look("c46").await? == 1);
         let stops = (stage.recorder.stops("c46a"), stage.recorder.stops("c46b"));
         ensure!(stops == (1, 0), "{stops:?}");

@@ -156,6 +156,7 @@ fn c43_returning_machine_has_a_clean_node_and_loses_its_startup_taint_last() -> 
         let held = |node: &Node| condition(node, "Suspended").as_deref() == Some("True");
         stage.until_node("c43a", "a suspended Node", held).await?;
         stage.until_phase("c43a", "Sleeping").await?;
+        group.hollow["c43a"].until(Power::Off, LIMIT).await?;
         mark(stage, "c43a", Marks::Set(&[STARTUP])).await?;
         let unlabel = json!({"metadata": {"labels": {GROUP_LABEL: null}}});
         let (nodes, params) = (stage.nodes(), PatchParams::default());

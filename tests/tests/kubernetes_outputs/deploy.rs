@@ -10,6 +10,8 @@ async fn what_is_deployed_is_accepted_by_the_api_server() -> Result<()> {
     let own = json!({"metadata": {"name": "homelab-autoscaler-system"}});
     stage.create("v1", "Namespace", None, own).await?;
     ensure!(stage.dry_run(&text).await? > 10);
+    let autoscaler = std::fs::read_to_string(deploy.join("cluster-autoscaler.yaml"))?;
+    ensure!(stage.dry_run(&autoscaler).await? > 5);
     // What a household's own broker gets is what ours runs with.
     let broker: ConfigMap = serde_norway::Deserializer::from_str(&text)
         .filter_map(|document| ConfigMap::deserialize(document).ok())

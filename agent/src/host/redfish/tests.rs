@@ -258,6 +258,7 @@ async fn credentials_stay_with_their_hosts_and_in_their_folder() {
             .carry(&job(Order::RedfishStatus(order), None))
             .await
             .expect_err("refused");
+        assert_eq!(fault.code, Code::ExecRefused);
         assert!(
             fault.msg.as_str().contains("is no name of credentials"),
             "{}",

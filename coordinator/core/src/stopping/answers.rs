@@ -7,9 +7,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::orders::{Obstacle, order_once_stored, wait_out};
-use super::{Step, Stopping};
+use super::{Step, Stopping, said_so_itself};
 use crate::agents::Agents;
 use crate::facts::{Report, ReportState};
+use crate::ids::CommandId;
 use crate::lab::Ctx;
 use crate::machine::{Machine, Phase, list};
 use crate::record::OperationKind;
@@ -67,6 +68,17 @@ pub(crate) fn pods_listed(
         }
     }
     machine.phase = Phase::Stopping(stopping);
+}
+
+/// The latest order has not left, so it cannot be heeded. An earlier one may have been.
+pub(crate) fn not_sent(machine: &mut Machine, command: &CommandId) {
+    let Phase::Stopping(stopping) = &mut machine.phase else {
+        return;
+    };
+    if stopping.last.as_ref() == Some(command) && stopping.tries == 1 && !stopping.resumed {
+        stopping.order_left = false;
+        stopping.agent_told = false;
+    }
 }
 
 /// Takes in a report about this machine's stop. `stopping.last` or the operation's own id name the command.
@@ -137,10 +149,22 @@ fn refused(
         .as_ref()
         .map_or_else(String::new, |op| op.by.clone());
     let floor = agents.high_water(machine.id(), &machine.spec.agent);
+    let said_so = said_so_itself(machine);
     stopping.gate = machine.begin(OperationKind::Stop, by, floor, ctx);
     stopping.last = None;
     stopping.tries = 0;
-    stopping.order_left = false;
+    // What a BMC would not do takes nothing back from what the machine itself may have heeded.
+    stopping.agent_told &= report.agent != machine.spec.agent;
+    stopping.order_left = stopping.agent_told;
+    if let Some(operation) = machine
+        .record
+        .operation
+        .as_mut()
+        .filter(|_| stopping.agent_told)
+    {
+        operation.ordered_at_ms = Some(ctx.now.wall_ms);
+        operation.going_down = said_so;
+    }
     stopping.failures += 1;
     let stale = matches!(
         report.code.as_str(),

@@ -44,10 +44,12 @@ pub(crate) fn order_once_stored(
     agents: &mut Agents,
     ctx: &mut Ctx<'_>,
 ) {
-    if machine.is_ordered() {
+    if machine.is_ordered() && machine.is_recorded(stopping.gate) {
         return order(machine, stopping, agents, ctx);
     }
-    stopping.gate = machine.order_may_leave(ctx);
+    if !machine.is_ordered() {
+        stopping.gate = machine.order_may_leave(ctx);
+    }
     stopping.step = Step::Listing { asked_ms: None };
 }
 
@@ -109,6 +111,7 @@ fn order_agent(
         id,
         ctx,
     ));
+    stopping.agent_told = true;
     sent(
         machine,
         stopping,
@@ -159,6 +162,7 @@ fn sent(machine: &mut Machine, stopping: &mut Stopping, message: String, ctx: &m
     }
     stopping.tries += 1;
     stopping.order_left = true;
+    stopping.last_sent_ms = ctx.now.boot_ms;
     stopping.step = Step::Ordered {
         sent_ms: ctx.now.boot_ms,
     };

@@ -6,7 +6,7 @@ use alloc::format;
 
 use super::Waking;
 use crate::actions::Severity;
-use crate::facts::{Report, ReportState};
+use crate::facts::{NotSent, Repeat, Report, ReportState};
 use crate::ids::{AgentId, CommandId};
 use crate::lab::Ctx;
 use crate::machine::{Machine, Phase};
@@ -31,17 +31,19 @@ pub(crate) fn reported(machine: &mut Machine, report: &Report, ctx: &mut Ctx<'_>
         | ReportState::Interrupted => {
             waking.failures += 1;
             forget_failed(machine, &mut waking);
-            let what = format!("{} ({})", report.message, report.code);
             // A failed command may be tried another way soon; a relay must not be hammered.
-            waking.next_ms = waking
-                .next_ms
-                .min(ctx.now.boot_ms.saturating_add(ctx.policy.accept_ms));
+            let again_ms = match report.repeat {
+                Repeat::MayHelp => ctx.now.boot_ms.saturating_add(ctx.policy.accept_ms),
+                Repeat::Useless => ctx.now.boot_ms,
+            };
+            waking.next_ms = waking.next_ms.min(again_ms);
             ctx.at(waking.next_ms);
-            machine.explain(
-                Why::WakeRefused,
-                format!("Relay {} could not wake it: {what}", report.agent),
-            );
+            let what = telling::wake_refused(machine, waking.method, report);
+            machine.explain(Why::WakeRefused, format!("Not woken by {what}"));
             waking.failed_with = Some(what);
+            if let (Repeat::Useless, Some(method)) = (report.repeat, waking.method) {
+                waking.barred.push((report.agent.clone(), method));
+            }
         }
     }
     machine.phase = Phase::Waking(waking);
@@ -59,11 +61,11 @@ fn forget_failed(machine: &mut Machine, waking: &mut Waking) {
     }
 }
 
-/// The relay of the latest wake command does not listen: the next one need not wait for its turn.
-pub(crate) fn unheard(
+/// The latest wake command has not left. Where its relay does not listen the next one need not wait for its turn.
+pub(crate) fn not_sent(
     machine: &mut Machine,
     relay: &AgentId,
-    command: &CommandId,
+    (command, why): (&CommandId, NotSent),
     ctx: &mut Ctx<'_>,
 ) {
     let Phase::Waking(mut waking) = machine.phase.clone() else {
@@ -72,13 +74,22 @@ pub(crate) fn unheard(
     if waking.last.as_ref() != Some(command) {
         return;
     }
-    waking.next_ms = ctx.now.boot_ms;
+    forget_failed(machine, &mut waking);
+    match why {
+        NotSent::NobodyListens => {
+            waking.next_ms = ctx.now.boot_ms;
+            machine.explain(
+                Why::RelayNotListening,
+                format!("Relay {relay} sends heartbeats, but the broker knows of nobody who listens for its commands"),
+            );
+        }
+        NotSent::NoWay => {
+            let again_ms = ctx.now.boot_ms.saturating_add(ctx.policy.accept_ms);
+            waking.next_ms = waking.next_ms.min(again_ms);
+        }
+    }
     ctx.at(waking.next_ms);
     machine.phase = Phase::Waking(waking);
-    machine.explain(
-        Why::RelayNotListening,
-        format!("Relay {relay} sends heartbeats, but the broker knows of nobody who listens for its commands"),
-    );
 }
 
 /// It has left. Each way is told once as an Event, every train as the reason why it is where it is.

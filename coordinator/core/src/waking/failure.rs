@@ -1,15 +1,18 @@
 //! A wake that failed: why, what the cluster-autoscaler is told, and how long the machine is left out.
 //!
 //! Holds: the record keeps all of it, so that a restart changes nothing of what is told.
+//! Holds: each failure in a row doubles the time up to a bound; a boot, or a person's word, starts from nothing.
 
 use alloc::boxed::Box;
 use alloc::string::String;
 
-use super::Waking;
+use super::{Waking, limit, next_step};
 use crate::actions::Severity;
+use crate::agents::Agents;
 use crate::lab::Ctx;
-use crate::machine::{Machine, Phase};
+use crate::machine::{Machine, Phase, Presence};
 use crate::record::Quarantine;
+use crate::seen::BmcReading;
 use crate::telling;
 use crate::why::Why;
 
@@ -21,6 +24,8 @@ pub(crate) struct WakeFailed {
     pub(crate) message: String,
     /// A wake of the attempt that failed may have left.
     pub(crate) was_sent: bool,
+    /// It has power, and no kubelet: neither is news.
+    pub(crate) hangs: bool,
 }
 
 impl WakeFailed {
@@ -33,6 +38,7 @@ impl WakeFailed {
             failure,
             message: quarantine.message.clone(),
             was_sent: failure == WakeFailure::BootTimeout,
+            hangs: false,
         })
     }
 }
@@ -44,12 +50,30 @@ pub(crate) enum WakeFailure {
     BootTimeout,
     /// Nobody could send a wake.
     NoRelay,
-    /// Every wake was refused or failed.
+    /// Every wake was refused or failed, and so would every other.
     Refused,
 }
 
 impl WakeFailure {
     const ALL: [Self; 3] = [Self::BootTimeout, Self::NoRelay, Self::Refused];
+
+    /// What a wake whose time is over has failed of.
+    pub(super) fn in_the_end(waking: &Waking) -> Self {
+        match (waking.sends, waking.failures) {
+            (0, _) if !waking.resumed => Self::NoRelay,
+            (sends, failures) if sends > 0 && failures >= sends => Self::Refused,
+            (_, _) => Self::BootTimeout,
+        }
+    }
+
+    /// Why its machine is where it is.
+    pub(crate) fn why(self) -> Why {
+        match self {
+            Self::BootTimeout => Why::BootTimeout,
+            Self::NoRelay => Why::NoRelay,
+            Self::Refused => Why::WakeRefused,
+        }
+    }
 
     /// The stable word in its quarantine.
     pub(crate) fn reason(self) -> &'static str {
@@ -78,15 +102,18 @@ impl WakeFailure {
     }
 }
 
-/// Boot timeout: the machine is left out for a while, and the cluster-autoscaler is told.
-pub(super) fn fail(machine: &mut Machine, waking: &Waking, ctx: &mut Ctx<'_>) {
-    let why = match (waking.sends, waking.failures) {
-        (0, _) => WakeFailure::NoRelay,
-        (sends, failures) if failures >= sends => WakeFailure::Refused,
-        (_, _) => WakeFailure::BootTimeout,
-    };
-    let failure = waking.failed_with.as_ref();
-    let message = telling::boot_timeout(machine, waking.sends, failure, why.code());
+/// The machine is left out for a while, and the cluster-autoscaler is told.
+pub(super) fn fail(
+    machine: &mut Machine,
+    waking: &Waking,
+    failure: WakeFailure,
+    ctx: &mut Ctx<'_>,
+) {
+    let message = telling::wake_failed(machine, waking, failure, ctx);
+    let limit_ms = waking.limit_ms(machine, ctx.policy);
+    if failure == WakeFailure::BootTimeout && limit_ms < machine.spec.timeouts.boot_ms {
+        limit::doubt(&mut machine.record.boots_s, ctx.policy);
+    }
     let failures = machine.record.quarantine.as_ref().map_or(0, |q| q.failures) + 1;
     let doubled = ctx
         .policy
@@ -96,16 +123,37 @@ pub(super) fn fail(machine: &mut Machine, waking: &Waking, ctx: &mut Ctx<'_>) {
     machine.record.quarantine = Some(Box::new(Quarantine {
         until_ms: ctx.now.wall_ms.saturating_add_unsigned(length_ms),
         failures,
-        reason: String::from(why.reason()),
+        reason: String::from(failure.reason()),
         message: message.clone(),
     }));
     machine.end();
     machine.touch();
-    machine.event(Severity::Warning, "BootTimeout", message.clone(), ctx);
+    machine.event(Severity::Warning, failure.reason(), message.clone(), ctx);
     let failed = WakeFailed {
-        failure: why,
+        failure,
         message: message.clone(),
-        was_sent: waking.first_sent_ms.is_some(),
+        was_sent: waking.has_left(),
+        hangs: machine.presence != Presence::Silent
+            || matches!(machine.seen.bmc, Some(BmcReading::On { .. })),
     };
-    machine.enter(Phase::WakeFailed(failed), Why::BootTimeout, message, ctx);
+    machine.enter(Phase::WakeFailed(failed), failure.why(), message, ctx);
+}
+
+/// A machine that nobody could wake is left out no longer than that: the lack was not its own.
+pub(crate) fn forgive(machine: &mut Machine, agents: &Agents, ctx: &mut Ctx<'_>) {
+    let for_want_of_relays = |kept: &Quarantine| kept.reason == WakeFailure::NoRelay.reason();
+    let left_out = machine.quarantined(ctx.now.wall_ms)
+        && machine
+            .record
+            .quarantine
+            .as_deref()
+            .is_some_and(for_want_of_relays);
+    if !left_out || next_step(machine, &Waking::default(), agents, ctx).is_none() {
+        return;
+    }
+    // The failures before it still count.
+    if let Some(kept) = machine.record.quarantine.as_deref_mut() {
+        kept.until_ms = ctx.now.wall_ms;
+        machine.touch();
+    }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use coordinator_core::{
     Action, AgentId, Ask, Beat, Command, Fact, GroupRecord, GroupSpec, Joins, Lab, MachineId,
-    MachineRecord, MachineSpec, NodeSeen, Now, OverridePower, PhaseName, Policy, PowerPolicy,
-    PowerRead, Report, ReportState, Request, Taint, Ticket, Timeouts, Verb,
+    MachineRecord, MachineSpec, NodeSeen, NotSent, Now, OverridePower, PhaseName, Policy,
+    PowerPolicy, PowerRead, Repeat, Report, ReportState, Request, Taint, Ticket, Timeouts, Verb,
 };
 
 use crate::declare::{bmc, decrease, delete, group_id, group_spec, increase, relay_info};
@@ -351,7 +351,12 @@ impl Bench {
     fn unheard(&mut self) {
         if let Some(last) = self.last.clone() {
             let (agent, command) = (last.agent, last.id);
-            self.tell(Fact::Unheard { agent, command });
+            let why = NotSent::NobodyListens;
+            self.tell(Fact::NotSent {
+                agent,
+                command,
+                why,
+            });
         }
     }
 
@@ -369,6 +374,7 @@ impl Bench {
             state,
             code: String::new(),
             message: String::new(),
+            repeat: Repeat::MayHelp,
             read,
             trusted: true,
         }));

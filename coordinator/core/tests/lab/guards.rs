@@ -2,7 +2,7 @@
 
 use coordinator_core::{
     AgentId, AgentInfo, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName, Policy,
-    PowerRead, Report, ReportState, Timeouts,
+    PowerRead, Repeat, Report, ReportState, Timeouts,
 };
 
 use crate::declare::{
@@ -44,6 +44,7 @@ fn a_result_that_is_repeated_is_read_once() {
         state: ReportState::Done,
         code: String::new(),
         message: String::new(),
+        repeat: Repeat::MayHelp,
         read: Some(PowerRead::Off),
         trusted: true,
     };

@@ -4,7 +4,7 @@
 
 use coordinator_core::{
     Action, Command, Cordon, Fact, GroupId, GroupRecord, MachineId, NodeObjectPolicy, NodePatch,
-    PowerRead, Report, ReportState, StoreFault, Taint, Verb,
+    PowerRead, Repeat, Report, ReportState, StoreFault, Taint, Verb,
 };
 
 use crate::world::{Effect, Store, World};
@@ -249,6 +249,20 @@ impl World {
         if self.refuses_wakes {
             return self.report(command, ReportState::Refused, "busy", None);
         }
+        if matches!(command.verb, Verb::RedfishOn(_))
+            && self.barred.contains(command.agent.as_str())
+        {
+            return self.later(
+                2,
+                Fact::Reported(Report {
+                    state: ReportState::Failed,
+                    code: "exec_refused".into(),
+                    message: "Auth: no such user".into(),
+                    repeat: Repeat::Useless,
+                    ..blank(command)
+                }),
+            );
+        }
         self.effects
             .push((self.now_ms, Effect::Wake(target.to_owned())));
         let now_ms = self.now_ms;
@@ -307,14 +321,25 @@ impl World {
         self.later(
             2,
             Fact::Reported(Report {
-                agent: command.agent.clone(),
-                command: command.id.clone(),
                 state,
                 code: code.into(),
-                message: String::new(),
                 read,
-                trusted: true,
+                ..blank(command)
             }),
         );
+    }
+}
+
+/// Nothing but who reports on what.
+fn blank(command: &Command) -> Report {
+    Report {
+        agent: command.agent.clone(),
+        command: command.id.clone(),
+        state: ReportState::Done,
+        code: String::new(),
+        message: String::new(),
+        repeat: Repeat::MayHelp,
+        read: None,
+        trusted: true,
     }
 }

@@ -25,6 +25,7 @@ fn without_agent(specs: Vec<Fact>, name: &str) -> World {
 #[test]
 fn a_kubelet_alone_proves_a_machine_that_was_confirmed_off_before_its_wake() {
     let mut world = without_agent(vec![group(), kubelet("k1")], "k1");
+    world.run_for(15_000);
     let confirm = Request::Ask {
         machine: MachineId::new("k1"),
         id: "off".into(),

@@ -1,7 +1,8 @@
 //! What the store refuses, who is not heard, and what a restart must not forget.
 
 use coordinator_core::{
-    Action, Answer, Ask, Fact, MachineId, NodeSeen, OverridePower, Request, StoreFault, Ticket,
+    Action, Answer, Ask, Fact, MachineId, NodeSeen, NotSent, OverridePower, Request, StoreFault,
+    Ticket,
 };
 
 use crate::declare::{group, increase, kubelet, lab, machine_spec};
@@ -72,9 +73,10 @@ fn a_relay_that_does_not_listen_is_passed_over_at_once() {
     world.run_for(1_000);
     let first = world.commands.last().expect("a wake").clone();
     let wakes = world.commands.len();
-    world.tell(Fact::Unheard {
+    world.tell(Fact::NotSent {
         agent: first.agent.clone(),
         command: first.id.clone(),
+        why: NotSent::NobodyListens,
     });
     world.run_for(100);
     assert_eq!(

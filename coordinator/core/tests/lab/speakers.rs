@@ -1,8 +1,8 @@
 //! Who may speak about what: a result counts only from whoever was told, and strangers take no room.
 
 use coordinator_core::{
-    AgentId, Answer, Beat, Command, Fact, MachineId, PhaseName, PowerRead, Report, ReportState,
-    Verb,
+    AgentId, Answer, Beat, Command, Fact, MachineId, PhaseName, PowerRead, Repeat, Report,
+    ReportState, Verb,
 };
 
 use crate::declare::{bmc, delete, group, lab};
@@ -17,6 +17,7 @@ fn foreign(command: &Command, state: ReportState, read: Option<PowerRead>) -> Fa
         state,
         code: String::new(),
         message: String::new(),
+        repeat: Repeat::MayHelp,
         read,
         trusted: true,
     })

@@ -90,7 +90,7 @@ fn input_of(fact: &Fact) -> Option<Input> {
             ReportState::Refused => Input::Refused,
             ReportState::Interrupted => Input::Interrupted,
         }),
-        Fact::Unheard { .. } => Some(Input::Unheard),
+        Fact::NotSent { .. } => Some(Input::Unheard),
         Fact::NodeGone { .. } => Some(Input::NodeGone),
         Fact::Fenced { .. } => Some(Input::Fenced),
         Fact::PodsListed { .. } => Some(Input::PodsGone),

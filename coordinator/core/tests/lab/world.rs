@@ -91,6 +91,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     /// The relay refuses every wake.
     pub(crate) refuses_wakes: bool,
+    /// Relays whose credentials every BMC refuses.
+    pub(crate) barred: BTreeSet<String>,
     /// No Node can be tainted.
     pub(crate) fences_fail: bool,
     /// How long a commit waits for its turn; one whose time is over by then is not stored.
@@ -136,6 +138,7 @@ impl World {
             store_machines: BTreeMap::new(),
             store: Store::Up,
             refuses_wakes: false,
+            barred: BTreeSet::new(),
             fences_fail: false,
             store_queue_ms: 0,
             writes: 0,
@@ -155,7 +158,12 @@ impl World {
 
     /// Kills the coordinator and starts another one on the same store.
     pub(crate) fn restart(&mut self) {
-        self.epoch += 1;
+        self.follow();
+        self.lead();
+    }
+
+    /// Kills the coordinator and starts another one, which reads the store and does not lead yet.
+    pub(crate) fn follow(&mut self) {
         self.lab = Lab::new(7, self.policy.clone());
         self.queue.clear();
         for spec in self.specs.clone() {
@@ -172,7 +180,6 @@ impl World {
         }
         self.tell(Fact::Broker { up: true });
         self.tell(Fact::Cluster { up: true });
-        self.tell(Fact::Leading { epoch: self.epoch });
         self.tell(Fact::Loaded);
         for relay in self.relays.keys().cloned().collect::<Vec<_>>() {
             self.tell(Fact::AgentInfo(
@@ -183,6 +190,12 @@ impl World {
                 .into(),
             ));
         }
+    }
+
+    /// Lets the coordinator lead.
+    pub(crate) fn lead(&mut self) {
+        self.epoch += 1;
+        self.tell(Fact::Leading { epoch: self.epoch });
         self.settle();
     }
 

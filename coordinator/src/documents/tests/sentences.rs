@@ -305,7 +305,7 @@ fn unanswered() -> Vec<Case> {
     let machines = [("nuc1", wol("1c:69:7a:0b:11:02"))];
     let mut ring = Ring::of(&machines, vec!["nas", "pi"]);
     ring.increase();
-    ring.run_until(UP_MS + 245_000);
+    ring.run_until(UP_MS + 150_000);
     let row = ring.row("nuc1");
     let unanswered = ring
         .events
@@ -328,14 +328,14 @@ fn unanswered() -> Vec<Case> {
             "WakeUnanswered",
             ring.event("WakeUnanswered"),
             "90 s after the first wake: no heartbeat, no kubelet from nuc1; train 5 was the latest, they continue each \
-             20 s through relays nas, pi by turns, until 14:12:10 UTC.",
+             20 s through relays nas, pi by turns, until 14:05:21 UTC.",
         ),
         (
             "log",
             line.trim().to_owned(),
             "WARN coordinator::outputs: lab event kind=\"Node\" name=\"nuc1\" reason=\"WakeUnanswered\" detail=\"90 s after \
              the first wake: no heartbeat, no kubelet from nuc1; train 5 was the latest, they continue each 20 s through \
-             relays nas, pi by turns, until 14:12:10 UTC.\"",
+             relays nas, pi by turns, until 14:05:21 UTC.\"",
         ),
     ]
 }
@@ -349,7 +349,7 @@ fn left_out() -> Vec<Case> {
     ];
     let mut ring = Ring::of(&machines, vec!["pi"]);
     ring.increase();
-    ring.run_until(UP_MS + 605_000);
+    ring.run_until(UP_MS + 195_000);
     ring.ask(Request::Delete {
         group: GroupId::new("lab/workers"),
         nodes: vec![NodeRef {
@@ -362,13 +362,13 @@ fn left_out() -> Vec<Case> {
         (
             "BootTimeout",
             ring.event("BootTimeout"),
-            "No sign of life in 10m0s after 30 wakes (last 5 boots: 48–71 s); cluster-autoscaler was told BOOT_TIMEOUT and \
+            "No sign of life in 3m11s after 10 wakes (last 5 boots: 48–71 s); cluster-autoscaler was told BOOT_TIMEOUT and \
              backs off group lab/workers for about 5 min.",
         ),
         (
             "kubectl get hn, later",
             ring.row("nuc1"),
-            "workers|any|off?|Quarantined|BootTimeout: next try 14:17 UTC, nuc2 is being woken instead",
+            "workers|any|off?|Quarantined|BootTimeout: next try 14:10 UTC, nuc2 is being woken instead",
         ),
         (
             "WakeCapable",
@@ -379,9 +379,9 @@ fn left_out() -> Vec<Case> {
         (
             "Quarantined",
             ring.condition("nuc1", "Quarantined"),
-            "True: No sign of life in 10m0s after 30 wakes (last 5 boots: 48–71 s); cluster-autoscaler was told \
+            "True: No sign of life in 3m11s after 10 wakes (last 5 boots: 48–71 s); cluster-autoscaler was told \
              BOOT_TIMEOUT and backs off group lab/workers for about 5 min. Out of group lab/workers (maxSize 3 → 2) until \
-             14:17 UTC or until seen running; retry now: `homelabctl power retry nuc1`.",
+             14:10 UTC or until seen running; retry now: `homelabctl power retry nuc1`.",
         ),
     ]
 }

@@ -1,5 +1,5 @@
 //! The health service of gRPC, for load balancers and people: it says what `/readyz` says.
-//! In: the latest view. Out: SERVING while calls of the autoscaler are answered, NOT_SERVING otherwise.
+//! In: the latest view, the mandate. Out: SERVING while calls of the autoscaler are answered, NOT_SERVING otherwise.
 //! Not here: watching. A stream for each watcher would hold up every stop; the protocol lets a server do without.
 
 use proto_autoscaler::SERVICE_NAME;
@@ -33,10 +33,9 @@ impl Health for Readiness {
                 "there is no service `{service}`"
             )));
         }
-        let status = if self.engine.current().serving {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
+        let status = match self.engine.waits_for(&self.engine.current()) {
+            None => ServingStatus::Serving,
+            Some(_) => ServingStatus::NotServing,
         };
         Ok(Response::new(HealthCheckResponse {
             status: status.into(),

@@ -31,6 +31,7 @@ mod raw;
 mod reads;
 #[cfg(feature = "reflection")]
 mod reflection;
+mod standing;
 mod tls;
 mod versions;
 mod writes;

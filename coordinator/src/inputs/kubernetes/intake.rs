@@ -52,7 +52,6 @@ pub(super) struct Intake {
     renewals: HashMap<String, Option<String>>,
     keys: BTreeMap<AgentId, String>,
     asked: BTreeMap<MachineId, String>,
-    complained: BTreeMap<(Kind, Key), String>,
     /// Nodes (ours) whose marks are being undone, by uid.
     undoing: BTreeMap<Key, String>,
     loaded: bool,
@@ -70,7 +69,6 @@ impl Intake {
             renewals: HashMap::new(),
             keys: BTreeMap::new(),
             asked: BTreeMap::new(),
-            complained: BTreeMap::new(),
             undoing: BTreeMap::new(),
             loaded: false,
             leading: false,
@@ -104,6 +102,7 @@ impl Intake {
             Seen::Machine(number, watched) => self.machine((Listed::Machines, number), watched),
             Seen::CoreNode(watched) => self.core_node((Listed::CoreNodes, 0), watched),
             Seen::Lease(renewal) => self.lease(renewal),
+            Seen::RelayKeys(keys) => self.relay_keys(keys),
             Seen::Lead { epoch } => self.lead(epoch),
         }
     }
@@ -121,7 +120,7 @@ impl Intake {
             }
             Watched::Gone { namespace, name } => self.group_gone(&(namespace, name)),
             Watched::Complete => {
-                let known = self.declared.group_keys();
+                let known = self.known(Kind::Group, self.declared.group_keys());
                 self.complete((source, known), Self::group_gone)
             }
         }
@@ -140,7 +139,7 @@ impl Intake {
             }
             Watched::Gone { namespace, name } => self.machine_gone(&(namespace, name)),
             Watched::Complete => {
-                let known = self.declared.node_keys();
+                let known = self.known(Kind::Machine, self.declared.node_keys());
                 self.complete((source, known), Self::machine_gone)
             }
         }
@@ -175,12 +174,12 @@ impl Intake {
         if group.metadata.deletion_timestamp.is_some() {
             return self.group_gone(&key_of(&group.metadata));
         }
-        self.complained
-            .remove(&(Kind::Group, key_of(&group.metadata)));
+        let mended = self.sound(Kind::Group, &key_of(&group.metadata));
         let id = group_id(Some(&place.namespace), &place.name);
         let changed = self.declared.put_group(&group);
         let stored = self.mirror.saw_group(&id, place, group.status.take());
         let mut told = self.changes(changed);
+        told.extend(mended);
         match stored {
             Stored::Foreign(record) if self.loaded => {
                 told.push(Told::fact(Fact::GroupStored { group: id, record }));
@@ -192,6 +191,7 @@ impl Intake {
 
     fn group_gone(&mut self, key: &Key) -> Vec<Told> {
         let (namespace, name) = key;
+        self.mirror.complaints().over(Kind::Group, key);
         self.declared.remove_group(key);
         self.mirror.forget_group(&group_id(Some(namespace), name));
         self.changes(true)
@@ -238,7 +238,7 @@ impl Intake {
     fn owner_is(&mut self, key: &Key, (place, status): (Place, Option<NodeStatus>)) -> Vec<Told> {
         let id = MachineId::new(&key.1);
         self.rivals.remove(key);
-        self.complained.remove(&(Kind::Machine, key.clone()));
+        let mended = self.sound(Kind::Machine, key);
         let agent = self.declared.agent_of(key);
         let pinned = documents::pinned_key(status.as_ref()).map(ToOwned::to_owned);
         self.mirror.owns(agent.clone(), id.clone());
@@ -252,11 +252,13 @@ impl Intake {
         }
         told.extend(pinned.and_then(|key| self.pinned(agent, key)));
         told.extend(self.request(&id));
+        told.extend(mended);
         told
     }
 
     fn machine_gone(&mut self, key: &Key) -> Vec<Told> {
         let was_owner = self.declared.is_owner(key);
+        self.mirror.complaints().over(Kind::Machine, key);
         self.declared.remove_node(key);
         self.rivals.remove(key);
         if !was_owner {
@@ -301,6 +303,8 @@ impl Intake {
     fn lead(&mut self, epoch: u32) -> Vec<Told> {
         self.leading = true;
         let mut told = vec![Told::fact(Fact::Leading { epoch })];
+        let complaints = self.mirror.complaints().about();
+        told.extend(complaints.into_iter().map(complaint));
         for id in self.mirror.machine_ids() {
             told.extend(self.request(&id));
         }
@@ -327,6 +331,16 @@ impl Intake {
             .then_some(Told::fact(Fact::AgentStored { agent, key }))
     }
 
+    /// What a machine's own status pins counts before them.
+    fn relay_keys(&self, keys: BTreeMap<AgentId, String>) -> Vec<Told> {
+        let relays = keys
+            .into_iter()
+            .filter(|(agent, _)| !self.keys.contains_key(agent));
+        relays
+            .map(|(agent, key)| Told::fact(Fact::AgentStored { agent, key }))
+            .collect()
+    }
+
     fn undo(&mut self, node: &Node, place: &Place) -> Vec<Told> {
         let ours = place.finalizers.iter().any(|name| name == FINALIZER);
         let key = key_of(&node.metadata);
@@ -351,17 +365,17 @@ impl Intake {
             .collect()
     }
 
+    /// Noted always, and told while this process leads: whoever follows has nobody to tell it to.
     fn complain(&mut self, kind: Kind, place: Place, findings: &[Finding]) -> Option<Told> {
-        let key = (kind, (place.namespace.clone(), place.name.clone()));
-        let message = findings.first()?.message.clone();
-        if self.complained.insert(key, message.clone()) == Some(message) {
-            return None;
-        }
-        Some(Told::Notice(Notice::Complaint(Complaint::Findings {
-            kind,
-            place,
-            findings: findings.to_vec(),
-        })))
+        let key = (place.namespace.clone(), place.name.clone());
+        let is_news = self.mirror.complaints().found(kind, place, findings);
+        (is_news && self.leading).then(|| complaint((kind, key)))
+    }
+
+    /// Whatever stood about an object is over.
+    fn sound(&mut self, kind: Kind, key: &Key) -> Option<Told> {
+        let mended = self.mirror.complaints().over(kind, key);
+        (mended && self.leading).then(|| complaint((kind, key.clone())))
     }
 
     fn changes(&mut self, changed: bool) -> Vec<Told> {
@@ -378,6 +392,14 @@ impl Intake {
     fn begin(&mut self, source: Source) -> Vec<Told> {
         self.lists.begin(source);
         Vec::new()
+    }
+
+    /// Those that are declared, and those that something stands about: one that never decoded is not declared.
+    fn known(&self, kind: Kind, declared: Vec<Key>) -> Vec<Key> {
+        let about = self.mirror.complaints().about().into_iter();
+        let others = about.filter(|(of, key)| *of == kind && !declared.contains(key));
+        let others: Vec<Key> = others.map(|(_, key)| key).collect();
+        [declared, others].concat()
     }
 
     /// A list has ended: what is known and was not in it is gone.
@@ -423,6 +445,10 @@ impl Intake {
         facts.push(Fact::Loaded);
         facts
     }
+}
+
+fn complaint((kind, key): (Kind, Key)) -> Told {
+    Told::Notice(Notice::Complaint(Complaint::Object(kind, key)))
 }
 
 fn conflict(fault: &Fault) -> [Finding; 2] {

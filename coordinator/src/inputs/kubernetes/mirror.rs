@@ -1,7 +1,7 @@
 //! What the API server holds of our Groups and Nodes, as far as this process has seen it.
 //!
 //! In: watch events, and the answers to our own writes. Out: what a write starts from, and whether an event tells of
-//! somebody else's write.
+//! somebody else's write. What is wrong with those that the core is not told about.
 //! Holds: an older version never replaces a newer one, so the echo of an own write is recognised as such.
 
 use std::{
@@ -13,6 +13,7 @@ use coordinator_core::{AgentId, GroupId, GroupRecord, MachineId, MachineRecord};
 use coordinator_crds::{GroupStatus, NodeStatus};
 use kube::core::ObjectMeta;
 
+use super::complaints::Complaints;
 use crate::documents;
 
 /// Which object a status belongs to.
@@ -80,12 +81,18 @@ struct Objects {
 #[derive(Default)]
 pub struct Mirror {
     objects: Mutex<Objects>,
+    complaints: Complaints,
 }
 
 impl Mirror {
     fn objects(&self) -> MutexGuard<'_, Objects> {
         // A panic elsewhere cannot leave a map half changed.
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is wrong with objects.
+    pub(crate) fn complaints(&self) -> &Complaints {
+        &self.complaints
     }
 
     /// A Group was seen.

@@ -4,8 +4,7 @@
 
 use coordinator_core::MachineId;
 
-use super::mirror::Place;
-use crate::documents::Finding;
+use super::{declared::Key, mirror::Place};
 
 /// Put on a Node (ours) while its core Node carries our taint or our cordon, which must be undone before it goes.
 pub(crate) const FINALIZER: &str = "homelab-autoscaler.dev/node-taint";
@@ -20,17 +19,10 @@ pub(crate) enum Notice {
 }
 
 /// What people must read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Complaint {
-    /// An object that the core is not told about must say why.
-    Findings {
-        /// Which of our two kinds it is.
-        kind: Kind,
-        /// Which object.
-        place: Place,
-        /// Its conditions.
-        findings: Vec<Finding>,
-    },
+    /// What stands about an object that the core is not told about is something else, or over: the mirror has it.
+    Object(Kind, Key),
     /// A person's request was not carried out: say so and take it off the object.
     AskRejected {
         /// Of which machine.

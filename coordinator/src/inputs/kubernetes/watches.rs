@@ -4,9 +4,9 @@
 //! Holds: an object that cannot be decoded is told as such and stops nothing; core Nodes are pruned as they come.
 //! Holds: a watch that ended goes on where it was, or starts over with a whole list.
 
-use std::{pin::pin, time::Duration};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
-use coordinator_core::NodeSeen;
+use coordinator_core::{AgentId, NodeSeen};
 use coordinator_crds as crds;
 use futures::StreamExt as _;
 use k8s_openapi::api::{coordination::v1 as lease_v1, core::v1 as core_v1};
@@ -42,6 +42,8 @@ pub(super) enum Seen {
     CoreNode(Watched<NodeSeen>),
     /// About the Lease of a core Node.
     Lease(Renewal),
+    /// Keys of agents that are no machine's own, as they were pinned when this process began to lead: not a watch's either.
+    RelayKeys(BTreeMap<AgentId, String>),
     /// This process leads: not a watch's, but in one queue with them because everything before it must be known.
     Lead {
         /// The epoch.

@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use coordinator_core::{
-    AgentId, AgentInfo, AgentState, Beat, Fact, MachineId, PowerRead, Report, ReportState, Token,
+    AgentId, AgentInfo, AgentState, Beat, Fact, MachineId, PowerRead, Repeat, Report, ReportState,
+    Token,
 };
 use proto_mqtt::Power;
 use proto_mqtt::report::{
-    AgentState as WireState, Heartbeat, HostNic, Inventory, Outcome, ResultBody, ResultState,
+    AgentState as WireState, Code, Heartbeat, HostNic, Inventory, Outcome, ResultBody, ResultState,
     Status, WakeFlag,
 };
 
@@ -147,9 +148,40 @@ pub fn report(agent: &AgentId, body: &ResultBody, trusted: bool) -> Option<Repor
             .map(|code| code.as_str().to_owned())
             .unwrap_or_default(),
         message: words::of(body),
+        repeat: body.code.map_or(Repeat::MayHelp, repeat),
         read: read(body.out.as_ref()),
         trusted,
     })
+}
+
+/// A word of a later version may mean anything, so it is worth another try.
+fn repeat(code: Code) -> Repeat {
+    match code {
+        Code::ExecRefused | Code::VerbDenied | Code::Unsupported | Code::UnknownKid => {
+            Repeat::Useless
+        }
+        Code::BadEnvelope
+        | Code::BadSig
+        | Code::BadBody
+        | Code::WrongAud
+        | Code::Retained
+        | Code::StaleChal
+        | Code::Expired
+        | Code::SeqStale
+        | Code::BootMismatch
+        | Code::RateLimited
+        | Code::MinUptime
+        | Code::Maintenance
+        | Code::Inhibited
+        | Code::Busy
+        | Code::Precondition
+        | Code::JournalUnwritable
+        | Code::NoAckPath
+        | Code::ExecFailed
+        | Code::ExecTimeout
+        | Code::Stalled
+        | Code::Unknown => Repeat::MayHelp,
+    }
 }
 
 fn read(out: Option<&Outcome>) -> Option<PowerRead> {
@@ -168,5 +200,21 @@ pub(super) fn host_nics(body: &ResultBody) -> Option<&[HostNic]> {
     match body.out.as_ref()? {
         Outcome::Host(host) => Some(&host.nics),
         Outcome::Wol(_) | Outcome::Redfish(_) | Outcome::Unknown => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_that_a_person_must_do_something_about_make_a_repetition_useless() {
+        let all = Code::ALL.iter().chain([&Code::Unknown]);
+        let useless: Vec<&str> = all
+            .filter(|code| repeat(**code) == Repeat::Useless)
+            .map(|code| code.as_str())
+            .collect();
+        let expected = ["unknown_kid", "verb_denied", "unsupported", "exec_refused"];
+        assert_eq!(useless, expected);
     }
 }

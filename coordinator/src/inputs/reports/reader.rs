@@ -73,7 +73,9 @@ impl Reader {
             AgentTopic::Inventory => {
                 decoded(payload).and_then(|inventory| self.inventory(&agent, &inventory))
             }
-            AgentTopic::Health => decoded(payload).map(|health| self.health(&agent, health)),
+            AgentTopic::Health => {
+                decoded(payload).map(|health| self.health(&agent, health, retain))
+            }
             AgentTopic::Result => self.result(&agent, topic, payload),
             AgentTopic::Last => self.last(&agent, topic, payload),
             AgentTopic::Command | AgentTopic::Ping => {
@@ -126,9 +128,9 @@ impl Reader {
         Ok(vec![Fact::AgentInfo(info)])
     }
 
-    fn health(&self, agent: &AgentId, health: Health) -> Vec<Fact> {
-        let at_ms = clock::now().wall_ms;
-        self.readings.came(agent, Reading { at_ms, health });
+    fn health(&self, agent: &AgentId, health: Health, retain: bool) -> Vec<Fact> {
+        let reading = Reading::new(health, clock::now().wall_ms, retain);
+        self.readings.came(agent, reading);
         Vec::new()
     }
 

@@ -25,7 +25,9 @@ use tokio::{
 };
 
 use super::Board;
-use crate::{clock, documents, engine::Handle, outputs::standalone::Memory};
+use crate::{
+    clock, documents, engine::Handle, inputs::reports::Readings, outputs::standalone::Memory,
+};
 
 /// Longest request in bytes; a real one has a few hundred.
 const LONGEST: u64 = 16 << 10;
@@ -89,6 +91,8 @@ pub struct ServedLab {
     pub memory: Memory,
     /// For new agents.
     pub agents: AgentAccess,
+    /// The agents' sensors.
+    pub readings: Readings,
 }
 
 /// A bound socket. Its file is removed with it.
@@ -274,6 +278,7 @@ fn status(lab: &ServedLab) -> Value {
                 "segments": agent.info.as_ref().map_or(&[][..], |info| &info.segments),
                 "macs": agent.info.as_ref().map_or(&[][..], |info| &info.macs),
                 "publicKey": agent.key,
+                "clockAheadS": lab.readings.of(id).and_then(|reading| reading.clock_ahead_s),
             })
         })
         .collect();

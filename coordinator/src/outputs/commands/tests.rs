@@ -71,11 +71,14 @@ async fn nothing_is_signed_or_sent_once_the_mandate_has_ended() {
     let mandate = Mandate::standing();
     let mut commands = Commands::new(line, (key, mandate.clone()), handle.facts, metrics);
     commands.perform(Action::Send(command()));
-    assert!(counted(&registry, "lost"), "led, but had no connection");
+    assert!(
+        counted(&registry, "no_connection"),
+        "led, but had no connection"
+    );
     mandate.end();
     commands.perform(Action::Send(command()));
     assert!(counted(&registry, "no_mandate"));
-    assert!(counted(&registry, "lost"), "not one more");
+    assert!(counted(&registry, "no_connection"), "not one more");
 }
 
 #[tokio::test]
@@ -92,13 +95,22 @@ async fn the_core_hears_of_an_agent_that_nobody_listens_for() {
     };
     told(handle.facts.clone()).of(Delivery::Delivered).await;
     told(handle.facts.clone()).of(Delivery::NoSubscribers).await;
+    told(handle.facts.clone()).of(Delivery::Lost).await;
+    let refused = Delivery::Refused {
+        reason: "not authorized".into(),
+    };
+    told(handle.facts.clone()).of(refused).await;
     assert!(counted(&registry, "delivered") && counted(&registry, "no_subscribers"));
     // The engine ends when nobody can tell it anything any more.
     drop(handle);
     running.run().await;
-    let unheard = Fact::Unheard {
+    let not_sent = |why| Fact::NotSent {
         agent: AgentId::new("pi"),
         command: command().id,
+        why,
     };
-    assert_eq!(*facts.lock().unwrap(), [unheard]);
+    assert_eq!(
+        *facts.lock().unwrap(),
+        [NotSent::NobodyListens, NotSent::NoWay].map(not_sent)
+    );
 }

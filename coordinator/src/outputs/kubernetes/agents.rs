@@ -1,9 +1,9 @@
 //! What agents are known by, and what they must know: keys and the coordinator's own seed.
 //!
-//! Holds: the seed is made once; whoever is later reads it.
+//! Holds: the seed is made once; whoever is later reads it. A pinned key is never replaced.
 //! Not here: passwords of the broker; the people who install it set them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Debug};
 
 use coordinator_core::AgentId;
 use k8s_openapi::{
@@ -15,10 +15,11 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
     core::ObjectMeta,
 };
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::writer::Writer;
+use super::{patch::Steps, writer::Writer};
 use crate::{
     inputs::kubernetes::{AGENT_KEY, AGENTS, CallFault, Cluster, call},
     metrics::{ApiWrite, Metrics},
@@ -125,49 +126,99 @@ fn seed_of(secret: &Secret, name: &str) -> Result<[u8; SEED_BYTES], KeyFault> {
         })
 }
 
-/// Publishes the coordinator's public key (`ed25519:…`) for `homelabctl agent config`.
+/// Publishes the coordinator's public key (`ed25519:…`) for `homelabctl agent config`, in place of what stands there.
 pub(super) async fn announce(writer: &Writer, key: &str) -> Result<(), CallFault> {
-    entry(writer, COORDINATOR_KEY, key).await
-}
-
-/// Pins the key of an agent: with the next write of its machine, or for a mere relay in the ConfigMap.
-pub(super) async fn pin(writer: &Writer, agent: &AgentId, key: &str) -> Result<(), CallFault> {
-    match writer.shared.mirror.machine_of(agent) {
-        Some(machine) => {
-            writer.pins.add(machine, key.to_owned());
-            Ok(())
-        }
-        None => entry(writer, &format!("{AGENT_KEY}{agent}"), key).await,
-    }
-}
-
-/// One entry of the ConfigMap, which is made if absent.
-async fn entry(writer: &Writer, name: &str, value: &str) -> Result<(), CallFault> {
-    let cluster = &writer.shared.cluster;
-    let api: Api<ConfigMap> = cluster.namespaced(cluster.own_namespace());
-    let found = call(api.get_opt(AGENTS)).await?;
-    let data = BTreeMap::from([(name.to_owned(), value.to_owned())]);
-    let Some(found) = found else {
-        let made = ConfigMap {
-            metadata: ObjectMeta {
-                name: Some(AGENTS.to_owned()),
-                ..ObjectMeta::default()
-            },
-            data: Some(data),
-            ..ConfigMap::default()
-        };
-        writer.may_write(ApiWrite::Secret)?;
-        return call(api.create(&PostParams::default(), &made))
-            .await
-            .map(drop);
+    let Some(found) = read(writer).await? else {
+        return make(writer, COORDINATOR_KEY, key).await;
     };
-    let stored = found.data.as_ref().and_then(|data| data.get(name));
-    if stored.is_some_and(|stored| stored == value) {
+    if entry(&found, COORDINATOR_KEY) == Some(key) {
         return Ok(());
     }
+    let patch = Patch::Merge(json!({"data": {COORDINATOR_KEY: key}}));
+    write(writer, &patch).await
+}
+
+/// What holds for an agent that has shown a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pinned {
+    /// That key: it is stored, or goes with the next write of the agent's machine.
+    Shown,
+    /// Another one, which was pinned before.
+    Earlier(String),
+}
+
+/// Pins the key of an agent: with the next write of its machine, or for a mere relay in the ConfigMap. What is pinned there is
+/// never replaced, so whoever comes later, another coordinator too, learns what holds.
+pub(super) async fn pin(writer: &Writer, agent: &AgentId, key: &str) -> Result<Pinned, CallFault> {
+    if let Some(machine) = writer.shared.mirror.machine_of(agent) {
+        writer.pins.add(machine, key.to_owned());
+        return Ok(Pinned::Shown);
+    }
+    let name = format!("{AGENT_KEY}{agent}");
+    let Some(found) = read(writer).await? else {
+        make(writer, &name, key).await?;
+        return Ok(Pinned::Shown);
+    };
+    match entry(&found, &name) {
+        Some(stored) if stored == key => Ok(Pinned::Shown),
+        Some(stored) => Ok(Pinned::Earlier(stored.to_owned())),
+        None => {
+            write::<Value>(writer, &adding(&found, &name, key).finish()).await?;
+            Ok(Pinned::Shown)
+        }
+    }
+}
+
+/// Adds an entry to the ConfigMap as it was read: whatever anybody has written meanwhile refuses it.
+fn adding(found: &ConfigMap, name: &str, value: &str) -> Steps {
+    let metadata = &found.metadata;
+    let steps = Steps::of(metadata.uid.as_deref().unwrap_or_default()).test(
+        &["metadata", "resourceVersion"],
+        metadata.resource_version.as_ref(),
+    );
+    match found.data {
+        Some(_) => steps.add(&["data", name], value),
+        None => steps.add(&["data"], json!({name: value})),
+    }
+}
+
+fn entry<'a>(map: &'a ConfigMap, name: &str) -> Option<&'a str> {
+    map.data.as_ref()?.get(name).map(String::as_str)
+}
+
+fn maps(writer: &Writer) -> Api<ConfigMap> {
+    let cluster = &writer.shared.cluster;
+    cluster.namespaced(cluster.own_namespace())
+}
+
+async fn read(writer: &Writer) -> Result<Option<ConfigMap>, CallFault> {
+    call(maps(writer).get_opt(AGENTS)).await
+}
+
+/// Makes the ConfigMap with its first entry. A conflict where somebody was faster.
+async fn make(writer: &Writer, name: &str, value: &str) -> Result<(), CallFault> {
+    let made = ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(AGENTS.to_owned()),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(name.to_owned(), value.to_owned())])),
+        ..ConfigMap::default()
+    };
     writer.may_write(ApiWrite::Secret)?;
-    let patch = Patch::Merge(json!({"data": data}));
-    call(api.patch(AGENTS, &PatchParams::default(), &patch))
+    let parameters = PostParams::default();
+    call(maps(writer).create(&parameters, &made))
         .await
         .map(drop)
 }
+
+async fn write<P: Serialize + Debug>(writer: &Writer, patch: &Patch<P>) -> Result<(), CallFault> {
+    writer.may_write(ApiWrite::Secret)?;
+    let parameters = PatchParams::default();
+    call(maps(writer).patch(AGENTS, &parameters, patch))
+        .await
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests;

@@ -33,9 +33,12 @@ pub(super) enum Job {
     },
     /// The machine's status for people.
     DescribeMachine(MachineId),
+    /// Tried until it is done: while it is not stored, the next leader would trust whoever speaks first.
     AgentKey {
         agent: AgentId,
         key: String,
+        /// How often it was tried in vain.
+        tries: u32,
     },
     /// The key of the machine's agent, which no other write has taken along.
     PinKey(MachineId),
@@ -158,7 +161,13 @@ impl Backlog {
                 queue.retain(|old| !is_older(old));
                 queue.push_back(job);
             }
-            Job::Commit { .. } | Job::AgentKey { .. } | Job::Complaint(_) | Job::Undo { .. } => {
+            Job::Complaint(complaint) => {
+                let waits = |old: &Job| matches!(old, Job::Complaint(old) if old == complaint);
+                if !queue.iter().any(waits) {
+                    queue.push_back(job);
+                }
+            }
+            Job::Commit { .. } | Job::AgentKey { .. } | Job::Undo { .. } => {
                 queue.push_back(job);
             }
         }
@@ -213,6 +222,7 @@ fn lane(job: &Job) -> Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inputs::kubernetes::Kind;
     use coordinator_core::{Severity, Subject};
 
     fn machine(name: &str) -> MachineId {
@@ -310,6 +320,19 @@ mod tests {
             backlog.push(retire("a", node));
         }
         assert_eq!(drain(&mut backlog), ["list 3", "retire 3"]);
+    }
+
+    #[test]
+    fn of_one_object_one_complaint_waits() {
+        let about = |name: &str| {
+            let key = ("lab".to_owned(), name.to_owned());
+            Job::Complaint(Complaint::Object(Kind::Machine, key))
+        };
+        let mut backlog = Backlog::default();
+        for name in ["a", "b", "a", "b"] {
+            backlog.push(about(name));
+        }
+        assert_eq!(drain(&mut backlog), ["complaint", "complaint"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What people must read that the core does not tell: objects that cannot be used, requests that were refused.
 //!
 //! In: complaints of the watches. Out: conditions and Events; a refused request is taken off its object.
+//! Holds: nothing is written about an object that has changed since it was found wanting.
 
 use coordinator_core::Severity;
 use coordinator_crds::{Condition, ConditionStatus};
@@ -15,48 +16,25 @@ use super::{
 use crate::{
     clock,
     documents::{self, Finding},
-    inputs::kubernetes::{CallFault, Complaint, Kind, Place, call},
+    inputs::kubernetes::{CallFault, Complaint, Kind, Standing, call},
     outputs::log_line,
 };
 
 /// Reason of the Event about a request that was not carried out.
 const REFUSED: &str = "RequestRefused";
 
-/// A complaint as a line in the log.
-pub(super) fn log(complaint: &Complaint) {
-    let (kind, name, reason, message) = match complaint {
-        Complaint::Findings {
-            kind,
-            place,
-            findings,
-        } => match worst(findings) {
-            Some(found) => (kind.as_str(), &*place.name, &*found.reason, &*found.message),
-            None => return,
-        },
-        Complaint::AskRejected {
-            machine, message, ..
-        } => (
-            Kind::Machine.as_str(),
-            machine.as_str(),
-            REFUSED,
-            &**message,
-        ),
-    };
-    log_line(Severity::Warning, (kind, name), reason, message);
-}
-
-/// Writes a complaint where people look.
+/// Tells people what stands about an object, or that a request was refused. Asked again before each try, because what stood
+/// about the object may be over.
 pub(super) async fn write(
     writer: &Writer,
     events: &mut Events,
     complaint: &Complaint,
 ) -> Result<(), CallFault> {
     match complaint {
-        Complaint::Findings {
-            kind,
-            place,
-            findings,
-        } => onto_object(writer, events, (*kind, place), findings).await,
+        Complaint::Object(kind, key) => match standing(writer, (*kind, key)) {
+            Some(standing) => onto_object(writer, events, (*kind, &standing)).await,
+            None => Ok(()),
+        },
         Complaint::AskRejected {
             machine,
             id,
@@ -77,17 +55,47 @@ pub(super) async fn write(
     }
 }
 
-/// Writes conditions onto an object that the core is not told about.
+/// What stands about an object right now.
+pub(super) fn standing(
+    writer: &Writer,
+    (kind, key): (Kind, &(String, String)),
+) -> Option<Standing> {
+    writer.shared.mirror.complaints().standing(kind, key)
+}
+
+/// A complaint as a line in the log.
+pub(super) fn log(writer: &Writer, complaint: &Complaint) {
+    let line = |kind: Kind, name: &str, reason: &str, message: &str| {
+        log_line(Severity::Warning, (kind.as_str(), name), reason, message);
+    };
+    match complaint {
+        Complaint::Object(kind, key) => {
+            let standing = standing(writer, (*kind, key));
+            if let Some(found) = standing.as_ref().and_then(|s| worst(&s.findings)) {
+                line(*kind, &key.1, &found.reason, &found.message);
+            }
+        }
+        Complaint::AskRejected {
+            machine, message, ..
+        } => line(Kind::Machine, machine.as_str(), REFUSED, message),
+    }
+}
+
+/// Writes conditions onto an object that the core is not told about, if it is still the version that they were found in.
 async fn onto_object(
     writer: &Writer,
     events: &mut Events,
-    (kind, place): (Kind, &Place),
-    findings: &[Finding],
+    (kind, Standing { place, findings }): (Kind, &Standing),
 ) -> Result<(), CallFault> {
     let conditions: Vec<Condition> =
         documents::refresh(&[], findings, place.generation, clock::now().wall_ms);
+    let mut metadata = json!({"uid": place.uid});
+    // A version that is no number was not kept.
+    if place.version != 0 {
+        metadata["resourceVersion"] = place.version.to_string().into();
+    }
     let patch = Patch::Merge(json!({
-        "metadata": {"uid": place.uid},
+        "metadata": metadata,
         "status": {"conditions": conditions},
     }));
     writer.may_write(Writer::status_write(kind))?;
@@ -113,3 +121,6 @@ fn worst(findings: &[Finding]) -> Option<&Finding> {
         .iter()
         .find(|finding| finding.status == ConditionStatus::True)
 }
+
+#[cfg(test)]
+mod tests;

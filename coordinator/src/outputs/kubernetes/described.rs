@@ -11,6 +11,7 @@ use std::{
 use coordinator_core::{GroupId, GroupView, MachineId, MachineView, PhaseName, View};
 
 use super::backlog::Job;
+use crate::{documents::group_id, inputs::kubernetes::Kind};
 
 /// The views that the stored statuses were made from.
 #[derive(Default)]
@@ -39,6 +40,15 @@ impl Described {
         if let Some(shown) = view.groups.get(id) {
             let shown = (Arc::clone(shown), members(view, id));
             self.views().groups.insert(id.clone(), shown);
+        }
+    }
+
+    /// Something else was written over an object's description.
+    pub(super) fn forget(&self, kind: Kind, (namespace, name): &(String, String)) {
+        let mut views = self.views();
+        match kind {
+            Kind::Group => drop(views.groups.remove(&group_id(Some(namespace), name))),
+            Kind::Machine => drop(views.machines.remove(&MachineId::new(name))),
         }
     }
 

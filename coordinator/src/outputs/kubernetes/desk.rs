@@ -7,12 +7,14 @@
 use std::{fmt::Display, future::Future, sync::Arc};
 
 use coordinator_core::{
-    Event, Fact, MachineId, MachineRecord, MachineView, Severity, StoreFault, Subject, View,
+    AgentId, Event, Fact, MachineId, MachineRecord, MachineView, Severity, StoreFault, Subject,
+    View,
 };
 use tokio::sync::watch;
 
 use super::{
-    AGAIN, PACE, agents,
+    AGAIN, PACE,
+    agents::{self, Pinned},
     backlog::{Job, OnNode},
     commits, complaints,
     described::Described,
@@ -25,14 +27,15 @@ use super::{
 use crate::{
     documents::Fault,
     engine::Facts,
-    inputs::kubernetes::{CallFault, Kind, Place, Undo},
+    inputs::kubernetes::{CallFault, Complaint, Kind, Place, Undo},
     outputs,
 };
 
 /// How often any other such job is tried.
 const TRIES: u32 = 12;
-/// So many tries to take marks off in vain are no news: somebody wrote the Node at the same moment, or the API server restarts.
-const UNDO_QUIET: u32 = 2;
+/// So many tries in vain of what is tried until it is done are no news: somebody wrote the object at the same moment, or the API
+/// server restarts.
+const QUIET: u32 = 2;
 /// How often an Event is tried: those behind it wait meanwhile.
 const EVENT_TRIES: u32 = 2;
 /// Reason of the Event about a record that the API server's schema does not take.
@@ -67,6 +70,10 @@ pub(super) async fn run(desk: &Desk, job: Job) {
             desk.facts.tell(fact).await;
         }
         Job::DescribeGroup(group) => {
+            let entry = writer.shared.mirror.group(&group);
+            if entry.is_some_and(|entry| is_complained_of(desk, Kind::Group, &entry.place)) {
+                return;
+            }
             let view = desk.view();
             let done = records::describe_group(writer, &group, &view).await;
             if is_over(&done, &group) {
@@ -74,6 +81,10 @@ pub(super) async fn run(desk: &Desk, job: Job) {
             }
         }
         Job::DescribeMachine(machine) => {
+            let entry = writer.shared.mirror.machine(&machine);
+            if entry.is_some_and(|entry| is_complained_of(desk, Kind::Machine, &entry.place)) {
+                return;
+            }
             let Some(shown) = desk.view().machines.get(&machine).cloned() else {
                 return;
             };
@@ -85,12 +96,7 @@ pub(super) async fn run(desk: &Desk, job: Job) {
                 desk.described.machine(&shown);
             }
         }
-        Job::AgentKey { agent, key } => {
-            repeat("pin an agent's key", TRIES, || {
-                agents::pin(writer, &agent, &key)
-            })
-            .await;
-        }
+        Job::AgentKey { agent, key, tries } => pin(desk, (agent, key), tries).await,
         Job::PinKey(machine) => {
             // In vain, it is queued again.
             if let Err(fault) = records::pin_key(writer, &machine).await {
@@ -99,16 +105,69 @@ pub(super) async fn run(desk: &Desk, job: Job) {
         }
         Job::OnNode(work) => on_node(desk, work).await,
         Job::Event(event) => tell(desk, &event).await,
-        Job::Complaint(complaint) => {
-            desk.mandate().await;
-            complaints::log(&complaint);
-            repeat("write a complaint", TRIES, async || {
-                let mut events = desk.events.lock().await;
-                complaints::write(writer, &mut events, &complaint).await
-            })
-            .await;
-        }
+        Job::Complaint(complaint) => complain(desk, &complaint).await,
         Job::Undo { undo, tries } => take_back(desk, undo, tries).await,
+    }
+}
+
+/// Tells people what is wrong with an object, unless that is over: then it is described anew, over what was told.
+async fn complain(desk: &Desk, complaint: &Complaint) {
+    // Whoever leads finds the same.
+    if !desk.writer.shared.mandate.holds() {
+        return;
+    }
+    if let Complaint::Object(kind, key) = complaint
+        && complaints::standing(&desk.writer, (*kind, key)).is_none()
+    {
+        desk.described.forget(*kind, key);
+        return;
+    }
+    complaints::log(&desk.writer, complaint);
+    repeat("write a complaint", TRIES, async || {
+        let mut events = desk.events.lock().await;
+        complaints::write(&desk.writer, &mut events, complaint).await
+    })
+    .await;
+}
+
+/// Whether what people read about an object is a complaint, and no description.
+fn is_complained_of(desk: &Desk, kind: Kind, place: &Place) -> bool {
+    let key = (place.namespace.clone(), place.name.clone());
+    complaints::standing(&desk.writer, (kind, &key)).is_some()
+}
+
+/// Pins an agent's key, now or later. An agent that shows another key than the pinned one is not believed.
+async fn pin(desk: &Desk, (agent, key): (AgentId, String), tries: u32) {
+    let again = |tries| Job::AgentKey {
+        agent: agent.clone(),
+        key: key.clone(),
+        tries,
+    };
+    if !desk.writer.shared.mandate.holds() {
+        desk.postponed.add(again(tries), AGAIN);
+        return;
+    }
+    match agents::pin(&desk.writer, &agent, &key).await {
+        Ok(Pinned::Shown) => {}
+        Ok(Pinned::Earlier(stored)) => {
+            tracing::warn!(
+                %agent,
+                shown = key,
+                pinned = stored,
+                "an agent shows another key than the one pinned for it: the pinned one counts"
+            );
+            let fact = Fact::AgentStored { agent, key: stored };
+            desk.facts.tell(fact).await;
+        }
+        Err(fault) => {
+            if tries == QUIET {
+                tracing::warn!(%agent, %fault, "cannot pin an agent's key, trying on");
+            } else {
+                tracing::debug!(%agent, %fault, tries, "pinned in vain");
+            }
+            desk.postponed
+                .add(again(tries.saturating_add(1)), pause(tries));
+        }
     }
 }
 
@@ -122,7 +181,7 @@ async fn take_back(desk: &Desk, undo: Undo, tries: u32) {
         return;
     };
     let (machine, node) = (&undo.place.name, &undo.node);
-    if tries == UNDO_QUIET {
+    if tries == QUIET {
         tracing::warn!(machine, node, %fault, "cannot take our marks off a Node, trying on");
     } else {
         tracing::debug!(machine, node, %fault, tries, "marks taken off in vain");

@@ -30,8 +30,10 @@ pub(super) enum Reply {
 
 /// A refusal in the server's form.
 pub(super) fn refusal(code: u16, message: &str) -> Reply {
+    // A client takes an object for missing by this word, not by the code.
+    let reason = if code == 404 { "NotFound" } else { "" };
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": "", "code": code});
+        "message": message, "reason": reason, "code": code});
     Reply::With(code, status)
 }
 

@@ -4,7 +4,10 @@
 //! Holds: a change applies only to the Node it was computed from, by uid, and to the taints it was computed from.
 //! Holds: while our marks stand on a Node, its machine's object carries our finalizer.
 
-use coordinator_core::{Cordon, MachineId, NodeObjectPolicy, NodePatch, TaintChange};
+use coordinator_core::{
+    CORDONED_BY_PERSON, Cordon, MachineId, NodeObjectPolicy, NodePatch, POWER_OFF_TAINT,
+    TaintChange,
+};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
@@ -21,13 +24,6 @@ mod undo;
 
 pub(super) use undo::undo;
 
-/// Our taint: it stands exactly while a machine is ordered off.
-const POWER_OFF: &str = "homelab-autoscaler.dev/power-off";
-/// Set by us together with our taint, where a person had cordoned the Node before.
-const CORDONED_BY_PERSON: &str = "homelab-autoscaler.dev/cordoned-by-person";
-/// Set by us together with `cluster-autoscaler.kubernetes.io/scale-down-disabled`.
-const DISABLED_BY: &str = "homelab-autoscaler.dev/scale-down-disabled-by";
-const DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
 /// How often a Node is fenced in vain, each time because somebody else has just written it.
 const FENCES: u32 = 3;
 
@@ -81,7 +77,7 @@ async fn fence_once(
 
 fn fencing(node: &Node, cordon: Cordon) -> Steps {
     let mut wanted = raw_taints(node).to_vec();
-    if !wanted.iter().any(|taint| taint.key == POWER_OFF) {
+    if !wanted.iter().any(|taint| taint.key == POWER_OFF_TAINT) {
         wanted.push(our_taint());
     }
     let steps = Steps::of(uid(node))
@@ -121,8 +117,13 @@ pub(super) async fn change(
         patch(writer, &wanted.node, steps).await?;
     }
     let clean = match &wanted.taints {
-        Some(change) => !change.to.iter().any(|taint| taint.key == POWER_OFF),
-        None => wanted.resume && !raw_taints(&node).iter().any(|taint| taint.key == POWER_OFF),
+        Some(change) => !change.to.iter().any(|taint| taint.key == POWER_OFF_TAINT),
+        None => {
+            wanted.resume
+                && !raw_taints(&node)
+                    .iter()
+                    .any(|taint| taint.key == POWER_OFF_TAINT)
+        }
     };
     if clean {
         unmark(writer, machine).await?;
@@ -317,7 +318,7 @@ async fn delete(writer: &Writer, name: &str, node_uid: &str) -> Result<(), CallF
 
 fn our_taint() -> Taint {
     Taint {
-        key: POWER_OFF.to_owned(),
+        key: POWER_OFF_TAINT.to_owned(),
         value: None,
         effect: "NoSchedule".to_owned(),
         time_added: None,
@@ -329,7 +330,10 @@ fn is_fenced(node: &Node) -> bool {
         .spec
         .as_ref()
         .is_some_and(|spec| spec.unschedulable == Some(true));
-    cordoned && raw_taints(node).iter().any(|taint| taint.key == POWER_OFF)
+    cordoned
+        && raw_taints(node)
+            .iter()
+            .any(|taint| taint.key == POWER_OFF_TAINT)
 }
 
 fn has_condition(node: &Node) -> bool {

@@ -15,6 +15,7 @@ use coordinator_core::{AgentId, GroupId, GroupRecord, MachineId, MachineRecord};
 use redb::{Builder, Database, DatabaseError, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::stored::{self, ReadValue};
+use crate::clock;
 
 mod replay;
 
@@ -106,6 +107,8 @@ pub(super) enum Write {
         group: GroupId,
         expected: u64,
         record: GroupRecord,
+        /// Not to be stored after this, on the boot clock, milliseconds.
+        deadline_ms: Option<u64>,
     },
     Machine {
         machine: MachineId,
@@ -124,6 +127,8 @@ pub(super) enum Outcome {
     Stored,
     /// A wish that was computed from another sequence than the stored one; this is stored instead.
     Moved(GroupRecord),
+    /// A wish whose caller was told by now that nothing happened, so nothing is stored.
+    TooLate,
     /// What is stored cannot be read, so it is not overwritten either.
     Unreadable,
 }
@@ -263,7 +268,13 @@ fn apply(transaction: &WriteTransaction, batch: &[Write]) -> Result<Vec<Outcome>
                 group,
                 expected,
                 record,
-            } => commit_wish(&mut groups, group, *expected, record),
+                deadline_ms,
+            } => {
+                if deadline_ms.is_some_and(|deadline_ms| clock::until(deadline_ms).is_zero()) {
+                    return Ok(Outcome::TooLate);
+                }
+                commit_wish(&mut groups, group, *expected, record)
+            }
             Write::Machine {
                 machine, record, ..
             } => {

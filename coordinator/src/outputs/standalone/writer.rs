@@ -105,6 +105,10 @@ impl<T: Fn(Fact)> Writer<T> {
                     }
                 }
                 Outcome::Moved(record) => Fact::CommitLost { group, record },
+                Outcome::TooLate => Fact::CommitFailed {
+                    group,
+                    fault: StoreFault::TooLate,
+                },
                 Outcome::Unreadable => Fact::CommitFailed {
                     group,
                     fault: StoreFault::Refused,

@@ -17,6 +17,9 @@ pub struct Health {
     pub v: V1,
     /// The host's uptime when this was read, in seconds.
     pub at_up_s: u64,
+    /// The host's wall clock when this was read, in seconds since 1970: people are told of a wrong one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_wall_s: Option<u64>,
     /// Load over one minute.
     pub load1: f32,
     /// Memory in use, in per cent.

@@ -134,6 +134,8 @@ wire_enum! {
         NoAckPath = "no_ack_path",
         /// The driver reported a fault.
         ExecFailed = "exec_failed",
+        /// The driver reported a fault that stays until a person has changed something: no attempt more will help.
+        ExecRefused = "exec_refused",
         /// The driver did not answer in time.
         ExecTimeout = "exec_timeout",
         /// The host was told to go down and is still here.

@@ -171,6 +171,7 @@ pub(crate) fn health() -> Health {
     Health {
         v: V1,
         at_up_s: 86_400,
+        at_wall_s: None,
         load1: 0.25,
         mem_used_pct: 41.5,
         temps: [("package".to_owned(), 52.0)].into(),
@@ -188,6 +189,13 @@ pub(crate) fn health() -> Health {
             power: Power::Off,
             at_up_s: 86_390,
         }],
+    }
+}
+
+pub(crate) fn health_with_clock() -> Health {
+    Health {
+        at_wall_s: Some(1_795_269_730),
+        ..health()
     }
 }
 

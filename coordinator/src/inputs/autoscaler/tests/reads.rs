@@ -38,48 +38,8 @@ async fn groups_are_listed_with_their_bounds_and_manual_ones_are_not() {
     );
 }
 
-#[tokio::test]
-async fn until_it_serves_every_answer_about_groups_is_unavailable() {
-    let mut view = lab([group("default/workers")]);
-    view.serving = false;
-    view.waiting_for = "the lease";
-    let mut bench = Bench::showing(view).await;
-    let client = &mut bench.client;
-    let status = client.node_groups(NodeGroupsRequest {}).await.unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (Code::Unavailable, "not serving yet: waiting for the lease")
-    );
-    let nobody = NodeGroupForNodeRequest { node: None };
-    let mut codes = about(client, "default/workers").await.to_vec();
-    codes.push(code(client.refresh(RefreshRequest {}).await));
-    codes.push(code(client.node_group_for_node(nobody).await));
-    // Kinds are kept by the autoscaler for ever: none at all would be the wrong answer.
-    let kinds = GetAvailableGpuTypesRequest {};
-    codes.push(code(client.get_available_gpu_types(kinds).await));
-    let machine = PricingNodePriceRequest::default();
-    codes.push(code(client.pricing_node_price(machine).await));
-    let pod = PricingPodPriceRequest::default();
-    codes.push(code(client.pricing_pod_price(pod).await));
-    let (id, nodes) = (|| "default/workers".to_owned(), vec![node("p", "n")]);
-    let more = NodeGroupIncreaseSizeRequest { id: id(), delta: 1 };
-    let fewer = NodeGroupDecreaseTargetSizeRequest {
-        id: id(),
-        delta: -1,
-    };
-    let without = NodeGroupDeleteNodesRequest { id: id(), nodes };
-    codes.push(code(client.node_group_increase_size(more).await));
-    codes.push(code(client.node_group_decrease_target_size(fewer).await));
-    codes.push(code(client.node_group_delete_nodes(without).await));
-    assert_eq!(codes, [Code::Unavailable; 12]);
-    assert!(
-        bench.asked.lock().unwrap().is_empty(),
-        "the engine was not asked"
-    );
-}
-
 /// What the four reads about one group answer.
-async fn about(client: &mut Client, group: &str) -> [Code; 4] {
+pub(super) async fn about(client: &mut Client, group: &str) -> [Code; 4] {
     let id = || group.to_owned();
     let size = NodeGroupTargetSizeRequest { id: id() };
     let nodes = NodeGroupNodesRequest { id: id() };

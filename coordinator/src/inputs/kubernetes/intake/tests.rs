@@ -92,17 +92,21 @@ fn fact_word(fact: &Fact) -> String {
     }
 }
 
-/// One word for each thing told.
-fn words(told: &[Told]) -> Vec<String> {
+/// One word for each thing told; of an object that is complained about, what stands about it.
+fn words(intake: &Intake, told: &[Told]) -> Vec<String> {
     told.iter()
         .map(|told| match told {
             Told::Fact(fact) => fact_word(fact),
             Told::Ask(Request::Ask { id, ask, .. }) => format!("ask {id} {ask:?}"),
             Told::Ask(other) => format!("{other:?}"),
-            Told::Notice(Notice::Complaint(Complaint::Findings {
-                place, findings, ..
-            })) => {
-                format!("complain {} {}", place.name, findings[0].reason)
+            Told::Notice(Notice::Complaint(Complaint::Object(kind, key))) => {
+                let standing = intake.mirror.complaints().standing(*kind, key);
+                let reason = standing.map(|standing| standing.findings[0].reason.clone());
+                format!(
+                    "complain {} {}",
+                    key.1,
+                    reason.unwrap_or_else(|| "over".into())
+                )
             }
             Told::Notice(Notice::Complaint(Complaint::AskRejected { id, .. })) => {
                 format!("rejected {id}")
@@ -113,7 +117,8 @@ fn words(told: &[Told]) -> Vec<String> {
 }
 
 fn take(intake: &mut Intake, seen: Seen) -> Vec<String> {
-    words(&intake.take(seen))
+    let told = intake.take(seen);
+    words(intake, &told)
 }
 
 /// Lists of one watch, from begin to complete.
@@ -133,6 +138,13 @@ fn list(intake: &mut Intake, groups: Vec<Group>, nodes: Vec<Node>) -> Vec<String
 
 fn empty() -> Intake {
     Intake::new(Arc::default(), vec![None])
+}
+
+/// Loaded, and this process leads.
+fn leading(groups: Vec<Group>, nodes: Vec<Node>) -> Intake {
+    let mut intake = loaded(groups, nodes);
+    take(&mut intake, Seen::Lead { epoch: 1 });
+    intake
 }
 
 fn loaded(groups: Vec<Group>, nodes: Vec<Node>) -> Intake {
@@ -255,7 +267,7 @@ fn machines_with_a_faulty_relation_are_told_so_and_cured_with_it() {
 
 #[test]
 fn of_two_nodes_with_one_name_the_older_is_the_machine_and_both_are_left_alone() {
-    let mut intake = loaded(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
+    let mut intake = leading(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
     let rival = json!({"metadata": {"namespace": "lab2", "uid": "other", "creationTimestamp": "2026-11-22T10:00:00Z"}});
     let told = take(&mut intake, is_node(node("nuc1", 3, rival.clone())));
     assert_eq!(told[0], "machine nuc1 DuplicateName");
@@ -272,6 +284,7 @@ fn of_two_nodes_with_one_name_the_older_is_the_machine_and_both_are_left_alone()
         },
     );
     assert_eq!(take(&mut intake, gone), ["machine nuc1 sound"]);
+    assert!(intake.mirror.complaints().about().is_empty());
 }
 
 fn gone(namespace: &str, name: &str) -> Seen {
@@ -290,12 +303,16 @@ fn rival(created: &str, seq: u32) -> Node {
 
 #[test]
 fn the_younger_of_two_nodes_with_one_name_is_the_machine_once_the_older_is_gone() {
-    let mut intake = loaded(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
+    let mut intake = leading(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
     take(&mut intake, is_node(rival("2026-11-22T10:00:00Z", 7)));
     // Its group is in the other namespace and not declared.
     assert_eq!(
         take(&mut intake, gone("lab", "nuc1")),
-        ["machine nuc1 UnknownGroup", "stored nuc1 7"]
+        [
+            "machine nuc1 UnknownGroup",
+            "stored nuc1 7",
+            "complain nuc1 over"
+        ]
     );
     let id = MachineId::new("nuc1");
     let held = intake.mirror.machine(&id).expect("it can be written to");
@@ -315,7 +332,7 @@ fn the_younger_of_two_nodes_with_one_name_is_the_machine_once_the_older_is_gone(
 #[test]
 fn a_node_that_an_older_one_outdoes_is_the_machine_again_once_that_one_is_gone() {
     let stored = json!({"status": {"token": {"epoch": 1, "seq": 4}}});
-    let mut intake = loaded(vec![group(1, json!({}))], vec![node("nuc1", 2, stored)]);
+    let mut intake = leading(vec![group(1, json!({}))], vec![node("nuc1", 2, stored)]);
     let told = take(&mut intake, is_node(rival("2026-11-20T10:00:00Z", 7)));
     assert_eq!(told[0], "machine nuc1 UnknownGroup");
     assert!(told.contains(&"stored nuc1 7".into()), "{told:?}");
@@ -325,7 +342,7 @@ fn a_node_that_an_older_one_outdoes_is_the_machine_again_once_that_one_is_gone()
     );
     assert_eq!(
         take(&mut intake, gone("lab2", "nuc1")),
-        ["machine nuc1 sound", "stored nuc1 4"]
+        ["machine nuc1 sound", "stored nuc1 4", "complain nuc1 over"]
     );
     let held = intake.mirror.machine(&MachineId::new("nuc1")).unwrap();
     assert_eq!(held.place.uid, "uid-nuc1");
@@ -346,25 +363,66 @@ fn of_two_nodes_with_one_provider_id_the_one_that_stays_is_sound() {
     assert!(held.is_some(), "it can be written to");
 }
 
+/// An object whose spec does not decode.
+fn broken(version: u64) -> Seen {
+    let metadata = node("nuc1", version, json!({})).metadata;
+    let error = "spec.power: unknown variant".to_owned();
+    let invalid = InvalidObject { error, metadata };
+    Seen::Machine(0, Watched::Unreadable(Box::new(invalid)))
+}
+
 #[test]
 fn an_object_that_does_not_decode_keeps_its_last_good_declaration() {
-    let mut intake = loaded(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
-    let broken = || {
-        let metadata = node("nuc1", 3, json!({})).metadata;
-        let error = "spec.power: unknown variant".to_owned();
-        Seen::Machine(
-            0,
-            Watched::Unreadable(Box::new(InvalidObject { error, metadata })),
-        )
-    };
-    assert_eq!(take(&mut intake, broken()), ["complain nuc1 Undecodable"]);
-    assert!(take(&mut intake, broken()).is_empty(), "said once");
+    let mut intake = leading(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
+    assert_eq!(take(&mut intake, broken(3)), ["complain nuc1 Undecodable"]);
+    assert!(take(&mut intake, broken(4)).is_empty(), "said once");
+    let key = ("lab".to_owned(), "nuc1".to_owned());
+    let standing = intake.mirror.complaints().standing(Kind::Machine, &key);
+    assert_eq!(standing.unwrap().place.version, 4, "as it was seen last");
     let told = list(
         &mut intake,
         vec![group(1, json!({}))],
-        vec![node("nuc1", 4, json!({}))],
+        vec![node("nuc1", 5, json!({}))],
     );
-    assert!(told.is_empty(), "{told:?}");
+    assert_eq!(told, ["complain nuc1 over"]);
+}
+
+#[test]
+fn who_follows_complains_about_nothing_and_whoever_begins_to_lead_about_what_stands_by_then() {
+    let mut intake = loaded(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
+    assert!(take(&mut intake, broken(3)).is_empty());
+    assert!(take(&mut intake, is_node(node("nuc1", 4, json!({})))).is_empty());
+    assert_eq!(take(&mut intake, Seen::Lead { epoch: 3 }), ["leading 3"]);
+
+    let mut intake = loaded(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
+    assert!(take(&mut intake, broken(3)).is_empty());
+    assert_eq!(
+        take(&mut intake, Seen::Lead { epoch: 3 }),
+        ["leading 3", "complain nuc1 Undecodable"]
+    );
+}
+
+#[test]
+fn an_object_that_never_decoded_is_complained_about_anew_when_it_was_made_anew() {
+    let mut intake = leading(vec![group(1, json!({}))], Vec::new());
+    let complained = ["complain nuc1 Undecodable"];
+    assert_eq!(take(&mut intake, broken(3)), complained);
+    take(&mut intake, gone("lab", "nuc1"));
+    assert_eq!(take(&mut intake, broken(4)), complained);
+    // Its end fell into a gap of the watch.
+    list(&mut intake, vec![group(1, json!({}))], Vec::new());
+    assert_eq!(take(&mut intake, broken(5)), complained);
+}
+
+#[test]
+fn keys_of_relays_are_told_but_not_in_place_of_a_machines_own() {
+    let pinned = json!({"status": {"agent": {"publicKey": "ed25519:own"}}});
+    let mut intake = loaded(vec![group(1, json!({}))], vec![node("nuc1", 2, pinned)]);
+    let keys = ["nuc1", "pi"].map(|agent| (AgentId::new(agent), "ed25519:map".to_owned()));
+    assert_eq!(
+        take(&mut intake, Seen::RelayKeys(BTreeMap::from(keys))),
+        ["key pi ed25519:map"]
+    );
 }
 
 #[test]
@@ -422,5 +480,6 @@ fn a_lock_of_somebody_else_is_a_fault_until_it_stands_unchanged_for_its_timeout(
     intake.at(60_999);
     assert!(intake.ended().is_empty(), "it counts until then");
     intake.at(61_000);
-    assert_eq!(words(&intake.ended()), ["machine nuc1 sound"]);
+    let ended = intake.ended();
+    assert_eq!(words(&intake, &ended), ["machine nuc1 sound"]);
 }

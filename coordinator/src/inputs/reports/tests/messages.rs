@@ -287,6 +287,7 @@ async fn sensors_are_kept_for_people_and_decide_nothing() {
     let health = Health {
         v: V1,
         at_up_s: 1,
+        at_wall_s: None,
         load1: 0.5,
         mem_used_pct: 20.0,
         temps: std::collections::BTreeMap::new(),
@@ -307,6 +308,25 @@ async fn sensors_are_kept_for_people_and_decide_nothing() {
         bench.readings.of(&agent()).map(|reading| reading.health),
         Some(health)
     );
+}
+
+#[test]
+fn only_a_reading_that_comes_straight_from_its_host_tells_how_far_its_clock_is_off() {
+    let health = |at_wall_s| -> Health {
+        let text = serde_json::json!({"v": 1, "at_up_s": 1, "at_wall_s": at_wall_s, "load1": 0.5, "mem_used_pct": 20.0});
+        serde_json::from_value(text).unwrap()
+    };
+    for (wall_s, stored, ahead_s) in [
+        (Some(1_000_u64), false, Some(0)),
+        (Some(1_300), false, Some(300)),
+        (Some(10), false, Some(-990)),
+        (Some(1_300), true, None),
+        (None, false, None),
+        (Some(u64::MAX), false, None),
+    ] {
+        let reading = Reading::new(health(wall_s), 1_000_900, stored);
+        assert_eq!(reading.clock_ahead_s, ahead_s, "{wall_s:?} {stored}");
+    }
 }
 
 #[test]

@@ -53,6 +53,7 @@ async fn coordinator(dir: &TempDir) -> PathBuf {
             coordinator_key: "ed25519:k".to_owned(),
             needs_password: false,
         },
+        readings: Readings::default(),
     };
     tokio::spawn(Socket::bind(&path).unwrap().serve(lab));
     let mut view = handle.view.clone();

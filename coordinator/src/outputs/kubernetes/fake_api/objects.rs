@@ -1,4 +1,5 @@
-//! An API server that holds a few objects, for tests: it gives them out and takes JSON patches, with their tests.
+//! An API server that holds a few objects, for tests: it gives them out, makes them, and takes JSON patches with their tests
+//! and merge patches with their preconditions.
 
 use std::{
     collections::BTreeMap,
@@ -35,30 +36,71 @@ pub(in super::super) fn holding<const N: usize>(
             let mut shelf = shelf.lock().unwrap();
             let path = parts.uri.path();
             meddling.lock().unwrap()(&parts.method, path, &mut shelf);
-            answered(answer(&mut shelf, (&parts.method, path), &body))
+            let content = parts.headers.get(http::header::CONTENT_TYPE);
+            let merges = content.is_some_and(|content| content == "application/merge-patch+json");
+            // A status has no path of its own here.
+            let path = path.strip_suffix("/status").unwrap_or(path);
+            answered(match parts.method {
+                Method::POST => make(&mut shelf, path, &body),
+                Method::PATCH if merges => merge(&mut shelf, path, &body),
+                Method::PATCH => patch(&mut shelf, path, &body),
+                _ => give(&mut shelf, path, Ok),
+            })
         }
     });
     (writer, objects)
 }
 
-fn answer(
+/// The object after `change`, which may refuse.
+fn give(
     shelf: &mut BTreeMap<String, Value>,
-    (method, path): (&Method, &str),
-    body: &[u8],
+    path: &str,
+    change: impl FnOnce(Value) -> Result<Value, Reply>,
 ) -> Reply {
     let Some(object) = shelf.get_mut(path) else {
         return refusal(StatusCode::NOT_FOUND.as_u16(), "there is no such object");
     };
-    if *method == Method::PATCH {
-        let patch: json_patch::Patch = serde_json::from_slice(body).unwrap();
-        let mut patched = object.clone();
-        if let Err(fault) = json_patch::patch(&mut patched, &patch) {
-            return refusal(422, &fault.to_string());
-        }
-        *object = patched;
-        touch(object);
+    match change(object.clone()) {
+        Ok(changed) => *object = changed,
+        Err(refused) => return refused,
     }
     Reply::With(200, object.clone())
+}
+
+fn make(shelf: &mut BTreeMap<String, Value>, path: &str, body: &[u8]) -> Reply {
+    let mut object: Value = serde_json::from_slice(body).unwrap();
+    let path = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());
+    if shelf.contains_key(&path) {
+        return refusal(StatusCode::CONFLICT.as_u16(), "it exists already");
+    }
+    object["metadata"]["uid"] = json!("made");
+    touch(&mut object);
+    shelf.insert(path, object.clone());
+    Reply::With(201, object)
+}
+
+fn patch(shelf: &mut BTreeMap<String, Value>, path: &str, body: &[u8]) -> Reply {
+    let patch: json_patch::Patch = serde_json::from_slice(body).unwrap();
+    give(shelf, path, |mut object| {
+        json_patch::patch(&mut object, &patch).map_err(|fault| refusal(422, &fault.to_string()))?;
+        touch(&mut object);
+        Ok(object)
+    })
+}
+
+fn merge(shelf: &mut BTreeMap<String, Value>, path: &str, body: &[u8]) -> Reply {
+    let patch: Value = serde_json::from_slice(body).unwrap();
+    give(shelf, path, |mut object| {
+        for field in ["uid", "resourceVersion"] {
+            let named = &patch["metadata"][field];
+            if !named.is_null() && *named != object["metadata"][field] {
+                return Err(refusal(StatusCode::CONFLICT.as_u16(), "it is another one"));
+            }
+        }
+        json_patch::merge(&mut object, &patch);
+        touch(&mut object);
+        Ok(object)
+    })
 }
 
 /// Raises an object's version, as every write does.

@@ -49,7 +49,7 @@ fn slow() -> Value {
 }
 
 fn ours() -> Value {
-    json!([{"key": "slow", "effect": "NoSchedule"}, {"key": POWER_OFF, "effect": "NoSchedule"}])
+    json!([{"key": "slow", "effect": "NoSchedule"}, {"key": POWER_OFF_TAINT, "effect": "NoSchedule"}])
 }
 
 #[tokio::test]
@@ -61,7 +61,11 @@ async fn a_node_is_fenced_although_others_write_it_at_the_same_moment() {
         let outcome = fence(&writer, &machine, "n", Cordon::Ours).await;
         assert_eq!(outcome.is_ok(), fenced, "{races} races: {outcome:?}");
         let keys = keys(&objects);
-        assert_eq!(keys.iter().any(|key| key == POWER_OFF), fenced, "{keys:?}");
+        assert_eq!(
+            keys.iter().any(|key| key == POWER_OFF_TAINT),
+            fenced,
+            "{keys:?}"
+        );
         let rivals = keys.iter().filter(|key| key.starts_with("rival-"));
         assert_eq!(rivals.count(), races as usize, "nobody's taint is lost");
     }
@@ -73,7 +77,7 @@ async fn a_node_is_fenced_although_its_machine_has_changed_unseen() {
     writer.knows_machine(coordinator_crds::NodeStatus::default());
     let machine = MachineId::new("nuc1");
     fence(&writer, &machine, "n", Cordon::Ours).await.unwrap();
-    assert_eq!(keys(&objects), ["slow", POWER_OFF]);
+    assert_eq!(keys(&objects), ["slow", POWER_OFF_TAINT]);
     let finalizers = json!(["theirs/first", FINALIZER]);
     let objects = objects.lock().unwrap();
     assert_eq!(objects[OURS]["metadata"]["finalizers"], finalizers);
@@ -141,7 +145,7 @@ async fn no_node_is_touched_for_an_object_that_was_made_anew() {
     let (writer, objects) = shelf(json!([FINALIZER]), ours(), rivals(0));
     objects.lock().unwrap().get_mut(OURS).unwrap()["metadata"]["uid"] = json!("another");
     undo(&writer, &undoing()).await.unwrap();
-    assert_eq!(keys(&objects), ["slow", POWER_OFF]);
+    assert_eq!(keys(&objects), ["slow", POWER_OFF_TAINT]);
 }
 
 fn node(spec: Value) -> Node {
@@ -161,13 +165,13 @@ fn taints_that_stay_keep_the_time_they_were_added() {
     let at = "2026-11-21T10:00:00Z";
     let seen = node(json!({"taints": [
         {"key": "slow", "effect": "NoExecute", "timeAdded": at},
-        {"key": POWER_OFF, "effect": "NoSchedule"},
+        {"key": POWER_OFF_TAINT, "effect": "NoSchedule"},
     ]}));
     let patch = NodePatch {
         taints: Some(TaintChange {
             from: vec![
                 core_taint("slow", "NoExecute"),
-                core_taint(POWER_OFF, "NoSchedule"),
+                core_taint(POWER_OFF_TAINT, "NoSchedule"),
             ],
             to: vec![
                 core_taint("slow", "NoExecute"),
@@ -227,7 +231,7 @@ fn a_bare_node_gets_its_maps_whole_and_its_provider_id_only_where_there_is_none(
 
 #[test]
 fn a_node_is_fenced_only_with_taint_and_cordon() {
-    let taints = json!([{"key": POWER_OFF, "effect": "NoSchedule"}]);
+    let taints = json!([{"key": POWER_OFF_TAINT, "effect": "NoSchedule"}]);
     for (spec, expected) in [
         (json!({}), false),
         (json!({"unschedulable": true}), false),

@@ -4,12 +4,12 @@
 //! Holds: the finalizer comes off last. Every try reads both objects again, and touches no Node on behalf of an object that
 //! is gone, whose name may be another's by then.
 
+use coordinator_core::{
+    CORDONED_BY_PERSON, POWER_OFF_TAINT, SCALE_DOWN_DISABLED, SCALE_DOWN_DISABLED_BY,
+};
 use k8s_openapi::api::core::v1::Taint;
 
-use super::{
-    CORDONED_BY_PERSON, DISABLED, DISABLED_BY, POWER_OFF, has_condition, patch, raw_taints, read,
-    resume, tested, uid,
-};
+use super::{has_condition, patch, raw_taints, read, resume, tested, uid};
 use crate::{
     inputs::kubernetes::{CallFault, FINALIZER, Kind, Place, Undo, call},
     outputs::kubernetes::{patch::Steps, writer::Writer},
@@ -55,10 +55,13 @@ async fn clean(writer: &Writer, name: &str, cordoned: bool) -> Result<(), CallFa
     let annotations = node.metadata.annotations.as_ref();
     let carries = |key: &str| annotations.is_some_and(|map| map.contains_key(key));
     let mut steps = Steps::of(uid(&node));
-    if raw_taints(&node).iter().any(|taint| taint.key == POWER_OFF) {
+    if raw_taints(&node)
+        .iter()
+        .any(|taint| taint.key == POWER_OFF_TAINT)
+    {
         let kept: Vec<&Taint> = raw_taints(&node)
             .iter()
-            .filter(|taint| taint.key != POWER_OFF)
+            .filter(|taint| taint.key != POWER_OFF_TAINT)
             .collect();
         steps = steps
             .test(&["spec", "taints"], tested(&node))
@@ -71,8 +74,8 @@ async fn clean(writer: &Writer, name: &str, cordoned: bool) -> Result<(), CallFa
         resume(writer, &node).await?;
     }
     let mut marks = vec![CORDONED_BY_PERSON];
-    if carries(DISABLED_BY) {
-        marks.extend([DISABLED, DISABLED_BY]);
+    if carries(SCALE_DOWN_DISABLED_BY) {
+        marks.extend([SCALE_DOWN_DISABLED, SCALE_DOWN_DISABLED_BY]);
     }
     for key in marks.into_iter().filter(|key| carries(key)) {
         steps = steps.remove(&["metadata", "annotations", key]);

@@ -22,6 +22,7 @@ fn commit(expected: u64, names: &[&str]) -> Write {
         group: GroupId::new("default/workers"),
         expected,
         record: wish(names, expected + 1),
+        deadline_ms: None,
     }
 }
 

@@ -42,6 +42,7 @@ fn commit(expected: u64) -> Task {
         group: group(),
         expected,
         record: wish(expected + 1),
+        deadline_ms: None,
     })
 }
 
