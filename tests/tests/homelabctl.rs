@@ -18,6 +18,8 @@ mod cluster;
 mod front;
 #[path = "homelabctl/local.rs"]
 mod local;
+#[path = "homelabctl/looks.rs"]
+mod looks;
 
 /// Time for anything that is waited for; a busy machine with two cores needs a large part of it.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -89,6 +91,37 @@ impl Ctl {
             && said.err.starts_with("homelabctl: ")
             && said.err.contains(why);
         ensure!(fits, "{words:?}: {said:?}");
+        Ok(())
+    }
+
+    /// Explains a machine; each part of the screen must be there, and the whole must fit.
+    fn explains(&self, name: &str, parts: &[&str]) -> Result<()> {
+        let screen = self.does(&["explain", name])?;
+        let words = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in parts {
+            ensure!(words.contains(part), "no {part:?} in\n{screen}");
+        }
+        let lines = screen.lines();
+        let fits = lines.clone().count() <= 24 && lines.clone().all(|l| l.chars().count() <= 100);
+        ensure!(fits, "{screen}");
+        Ok(())
+    }
+
+    /// Checks the lab; so many checks must fail, and these lines begin so.
+    fn checks(&self, failed: usize, lines: &[&str]) -> Result<()> {
+        let said = self.say(&["check"])?;
+        let told = if failed == 0 {
+            (Some(0), String::new())
+        } else {
+            let of = said.out.lines().count();
+            let told = format!("homelabctl: {failed} of {of} checks failed\n");
+            (Some(1), told)
+        };
+        ensure!((said.code, said.err.clone()) == told, "{said:?}");
+        for begin in lines {
+            let found = said.out.lines().any(|line| line.starts_with(begin));
+            ensure!(found, "no {begin:?} in\n{}", said.out);
+        }
         Ok(())
     }
 

@@ -62,6 +62,13 @@ pub(crate) enum Command {
         #[arg(short, long, value_enum, default_value_t = Form::Table)]
         output: Form,
     },
+    /// Tell why one machine is on, off, or not waking, and what to do next
+    Explain {
+        /// Name of the Node
+        node: String,
+    },
+    /// Look for the usual mistakes; exit code 1 if there is one that must be mended
+    Check,
     /// Override the power of one machine
     #[command(subcommand)]
     Power(Power),

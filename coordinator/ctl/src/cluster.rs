@@ -9,7 +9,6 @@ use coordinator_crds::{
     Group, Node,
     node_status::{Ask, AskVerb},
 };
-use k8s_openapi::api::core::v1::Event;
 use kube::{
     Api, Client, Config, ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
@@ -25,9 +24,12 @@ use crate::{
 };
 
 mod access;
+mod events;
+mod facts;
+mod page;
 
-/// Reason of the Event about a request that was not followed.
-const REFUSED: &str = "RequestRefused";
+pub(crate) use page::Page;
+
 /// For connecting to the API server.
 const CONNECT: Duration = Duration::from_secs(5);
 /// For one answer of it.
@@ -79,6 +81,11 @@ impl Cluster {
     }
 
     pub(crate) async fn lab(&self) -> Result<Lab, CtlFault> {
+        Ok(self.lab_and_page().await?.0)
+    }
+
+    /// The lab with what the coordinator's page adds to it, and that page.
+    async fn lab_and_page(&self) -> Result<(Lab, Result<Page, String>), CtlFault> {
         let all = ListParams::default();
         let (groups, nodes) = match &self.namespace {
             Some(namespace) => {
@@ -95,17 +102,27 @@ impl Cluster {
         let nodes = nodes
             .map_err(|fault| self.explain("list homelabnodes", fault))?
             .items;
-        let mut agents: Vec<Agent> = nodes.iter().filter_map(agent_of).collect();
-        agents.extend(self.unbound_agents(&agents).await);
-        Ok(Lab {
+        let groups = groups
+            .map_err(|fault| self.explain("list homelabgroups", fault))?
+            .items;
+        let page = self.page().await;
+        let told = page.clone().unwrap_or_default();
+        let mut agents = told.agents();
+        for bound in nodes.iter().filter_map(agent_of) {
+            if agents.iter().all(|heard| heard.name != bound.name) {
+                agents.push(bound);
+            }
+        }
+        let lab = Lab {
             now_ms: now_ms(),
-            groups: groups
-                .map_err(|fault| self.explain("list homelabgroups", fault))?
-                .items,
+            waiting_for: told.waiting_for,
+            broker_up: told.broker_up,
+            groups,
             nodes,
             agents,
             ..Lab::default()
-        })
+        };
+        Ok((lab, page))
     }
 
     pub(crate) async fn ask(&self, name: &str, ask: &Ask) -> Result<(), CtlFault> {
@@ -189,15 +206,9 @@ impl Cluster {
     /// Why the coordinator took the request away without following it: it says so in an Event.
     async fn refusal(&self, node: &Node, ask: &Ask) -> CtlFault {
         let name = node.name_any();
-        let about = format!("involvedObject.name={name},reason={REFUSED}");
-        let events: Api<Event> =
-            Api::namespaced(self.client.clone(), &node.namespace().unwrap_or_default());
-        let told = events.list(&ListParams::default().fields(&about)).await;
-        let newest = told
-            .ok()
-            .and_then(|told| told.items.into_iter().max_by_key(written_at));
-        let why = newest
-            .and_then(|event| event.message)
+        let why = self
+            .refused_because(node)
+            .await
             .unwrap_or_else(|| format!("see `kubectl describe hn {name}`"));
         CtlFault::Refused(format!(
             "{name}: the coordinator refused {}: {why}",
@@ -277,17 +288,6 @@ async fn config(flags: &PlaceFlags) -> Result<Config, CtlFault> {
             .map_err(|fault| unusable(&fault));
     }
     Config::infer().await.map_err(|fault| unusable(&fault))
-}
-
-/// Milliseconds since 1970 at which an Event was last written, in whichever of its three fields that stands.
-fn written_at(event: &Event) -> i64 {
-    let series = event
-        .series
-        .as_ref()
-        .and_then(|series| series.last_observed_time.as_ref());
-    let micro = series.or(event.event_time.as_ref()).map(|time| time.0);
-    let time = event.last_timestamp.as_ref().map(|time| time.0).or(micro);
-    time.map_or(0, |time| time.as_millisecond())
 }
 
 /// The last cause, which is the one that tells something.

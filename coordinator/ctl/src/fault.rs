@@ -41,6 +41,14 @@ pub(crate) enum CtlFault {
     /// The request was left, but nobody has taken it.
     #[error("{0}")]
     NotTaken(String),
+    /// Checks found something that must be mended.
+    #[error("{failed} of {of} checks failed")]
+    Failed {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        of: usize,
+    },
     /// Nobody reads our output.
     #[error("cannot write the output: {0}")]
     Output(std::io::Error),
@@ -53,7 +61,7 @@ impl CtlFault {
             Self::Usage(_) | Self::Kubeconfig(_) => 64,
             Self::NotFound { .. } | Self::Socket { .. } | Self::Cluster { .. } => 69,
             Self::NotTaken(_) => 75,
-            Self::Refused(_) | Self::Output(_) => 1,
+            Self::Refused(_) | Self::Failed { .. } | Self::Output(_) => 1,
         }
     }
 }

@@ -6,10 +6,14 @@
 mod agent_config;
 mod args;
 mod ask;
+mod check;
 mod cluster;
+mod explain;
 mod fault;
 mod lab;
 mod local;
+mod moments;
+mod near;
 mod node_init;
 mod run;
 mod source;

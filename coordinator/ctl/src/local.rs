@@ -3,17 +3,26 @@
 //! Not here: what the coordinator does with it (`coordinator`, `inputs::standalone`).
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use coordinator_crds::node_status::Ask;
+use coordinator_crds::{Node, node_status::Ask};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{agent_config::Access, fault::CtlFault, lab::Lab};
+use crate::{
+    agent_config::Access,
+    check::{Facts, HostFacts, Surroundings},
+    fault::CtlFault,
+    lab::{Lab, Told},
+};
+
+/// The boot id of this host's kernel, which is the coordinator's too: a local socket has both ends on one host.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Longer than the coordinator itself waits for its core.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -57,6 +66,21 @@ impl Local {
         }
         let answer: Answer = self.read(&json!({ "verb": "agentConfig" }))?;
         Ok(answer.access)
+    }
+
+    pub(crate) fn facts(&self) -> Result<Facts, CtlFault> {
+        let boot_id = fs::read_to_string(BOOT_ID).ok();
+        Ok(Facts {
+            lab: self.lab()?,
+            around: Surroundings::Host(HostFacts {
+                boot_id: boot_id.map(|text| text.trim().to_owned()),
+                name: rustix::system::uname()
+                    .nodename()
+                    .to_string_lossy()
+                    .into_owned(),
+                broker: self.access()?.broker,
+            }),
+        })
     }
 
     fn read<T: DeserializeOwned>(&self, request: &Value) -> Result<T, CtlFault> {
@@ -104,6 +128,18 @@ impl Local {
     }
 }
 
+/// What was told of a machine, among what the coordinator keeps of all.
+pub(crate) fn told(lab: &Lab, node: &Node) -> Vec<Told> {
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    let events = lab
+        .events
+        .iter()
+        .filter_map(|event| Told::deserialize(event).ok());
+    events
+        .filter(|told| told.kind == "Node" && told.name == name)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +179,25 @@ mod tests {
         assert_eq!(lab.waiting_for, "stored state");
         assert_eq!(lab.nodes[0].metadata.name.as_deref(), Some("nuc1"));
         assert_eq!(lab.agents[0].macs, ["1c:69:7a:0b:11:02"]);
+    }
+
+    #[test]
+    fn of_the_kept_events_those_of_the_machine_are_taken() {
+        let (_dir, local, served) = scripted(concat!(
+            r#"{"v":1,"ok":true,"events":[{"at_ms":1,"kind":"Group","name":"nuc1","severity":"Normal","reason":"A","message":"m","count":1},"#,
+            r#"{"at_ms":2,"kind":"Node","name":"nuc1","severity":"Warning","reason":"B","message":"m","count":3},"#,
+            r#"{"at_ms":3,"kind":"Node","name":"nuc2","severity":"Normal","reason":"C","message":"m","count":1},{"later":[]}],"#,
+            r#""nodes":[{"apiVersion":"homelab-autoscaler.dev/v1alpha1","kind":"Node","metadata":{"name":"nuc1"},"spec":{"group":"g"}}]}"#,
+            "\n"
+        ));
+        let lab = local.lab().unwrap();
+        served.join().unwrap();
+        let told = told(&lab, &lab.nodes[0]);
+        let [event] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!((event.reason.as_str(), event.count), ("B", 3));
+        assert!(event.is_warning());
     }
 
     #[test]

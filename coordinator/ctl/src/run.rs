@@ -10,7 +10,8 @@ use coordinator_crds::node_status::{Ask, AskVerb};
 use crate::{
     agent_config,
     args::{Agent, Cli, Command, Form, Node},
-    ask,
+    ask, check,
+    explain::{self, Picture},
     fault::CtlFault,
     node_init,
     source::Source,
@@ -53,6 +54,8 @@ async fn run(cli: Cli) -> Result<(), CtlFault> {
     let source = Source::find(cli.place).await?;
     match cli.command {
         Command::Status { output } => status(&source, output).await,
+        Command::Explain { node } => explain(&source, &node).await,
+        Command::Check => check(&source).await,
         Command::Power(power) => {
             let (node, ask) = ask::power(power)?;
             leave(&source, &node, &ask).await
@@ -97,6 +100,38 @@ async fn status(source: &Source, form: Form) -> Result<(), CtlFault> {
             }
             Ok(())
         }
+    }
+}
+
+async fn explain(source: &Source, name: &str) -> Result<(), CtlFault> {
+    let lab = source.lab().await?;
+    let node = lab.machine(name)?;
+    let told = source
+        .told(&lab, node)
+        .await
+        .map_err(|fault| fault.to_string());
+    let picture = Picture {
+        now_ms: lab.now_ms,
+        place: source.place(),
+        node,
+        group: lab.group_of(node),
+        agent: lab.agent_of(node),
+        told: told.as_deref().map_err(String::as_str),
+        waiting_for: &lab.waiting_for,
+        broker_up: lab.broker_up,
+    };
+    print(&explain::screen(&picture))
+}
+
+async fn check(source: &Source) -> Result<(), CtlFault> {
+    let findings = check::judge(&source.facts().await?);
+    print(&check::render(&findings))?;
+    match check::failed(&findings) {
+        0 => Ok(()),
+        failed => Err(CtlFault::Failed {
+            failed,
+            of: findings.len(),
+        }),
     }
 }
 

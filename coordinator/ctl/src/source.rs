@@ -4,11 +4,17 @@
 
 use std::{env, os::unix::net::UnixStream, path::PathBuf};
 
-use coordinator_crds::node_status::Ask;
+use coordinator_crds::{Node, node_status::Ask};
 
 use crate::{
-    agent_config::Access, args::PlaceFlags, cluster::Cluster, fault::CtlFault, lab::Lab,
-    local::Local,
+    agent_config::Access,
+    args::PlaceFlags,
+    check::Facts,
+    cluster::Cluster,
+    explain::Place,
+    fault::CtlFault,
+    lab::{Lab, Told},
+    local::{self, Local},
 };
 
 /// Name of the socket in the coordinator's state folder.
@@ -55,6 +61,30 @@ impl Source {
         match self {
             Self::Local(local) => local.ask(node, ask),
             Self::Cluster(cluster) => cluster.ask(node, ask).await,
+        }
+    }
+
+    /// What was told of one machine, oldest first.
+    pub(crate) async fn told(&self, lab: &Lab, node: &Node) -> Result<Vec<Told>, CtlFault> {
+        match self {
+            Self::Local(_) => Ok(local::told(lab, node)),
+            Self::Cluster(cluster) => cluster.told(node).await,
+        }
+    }
+
+    /// Everything that is judged by `homelabctl check`.
+    pub(crate) async fn facts(&self) -> Result<Facts, CtlFault> {
+        match self {
+            Self::Local(local) => local.facts(),
+            Self::Cluster(cluster) => cluster.facts().await,
+        }
+    }
+
+    /// Which kind of lab it is.
+    pub(crate) fn place(&self) -> Place {
+        match self {
+            Self::Local(_) => Place::Standalone,
+            Self::Cluster(_) => Place::Cluster,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Against a coordinator in a cluster, by a kubeconfig.
 
+use std::collections::BTreeMap;
+
 use super::{front::Front, *};
 use k8s_openapi::{
     ByteString,
@@ -10,7 +12,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use tests::{
-    cluster_stage::{GroupPlan, OWN, Plan, Woken},
+    cluster_stage::{Election, GroupPlan, OWN, Plan, Woken},
     harness::wait,
 };
 
@@ -19,15 +21,18 @@ static PLANES: Planes = Planes::new();
 /// The ConfigMap and the Secret of the agents.
 const AGENTS: &str = "homelab-autoscaler-agents";
 
-async fn start() -> Result<(ClusterStage, Ctl)> {
+pub(super) async fn start() -> Result<(ClusterStage, Ctl)> {
     let group = GroupPlan {
         name: "workers",
         woken: Woken::Packet,
         machines: &["nuc1"],
         spec: json!({"template": {"capacity": {"cpu": "4", "memory": "8Gi"}}}),
+        otherwise: BTreeMap::new(),
     };
     let plan = Plan {
         guests: &[NEWCOMER],
+        // A process that was killed holds the Lease until it runs out.
+        election: Election("6s", "5s", "500ms"),
         ..Plan::quick(vec![group])
     };
     let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;

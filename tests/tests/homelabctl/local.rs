@@ -6,7 +6,7 @@ use tests::{
     stage::{GroupPlan, Plan, Woken},
 };
 
-async fn start() -> Result<(Stage, Ctl)> {
+pub(super) async fn start() -> Result<(Stage, Ctl)> {
     let group = GroupPlan {
         name: "workers",
         woken: Woken::Packet,
@@ -18,7 +18,7 @@ async fn start() -> Result<(Stage, Ctl)> {
     Ok((stage, ctl))
 }
 
-async fn until_phase(stage: &Stage, machine: &str, phase: &str) -> Result<()> {
+pub(super) async fn until_phase(stage: &Stage, machine: &str, phase: &str) -> Result<()> {
     let shown = |state: &Value| state["machines"][machine]["phase"] == phase;
     stage.until(phase, shown).await.map(drop)
 }

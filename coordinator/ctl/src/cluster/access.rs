@@ -1,4 +1,4 @@
-//! What a new agent needs, from a cluster: the ConfigMap and the Secret beside the coordinator, and its page `/state`.
+//! What a new agent needs, from a cluster: the ConfigMap and the Secret beside the coordinator.
 //!
 //! Holds: the coordinator's private key is never read; the ConfigMap has the public one.
 
@@ -7,16 +7,13 @@ use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
 };
 use kube::Api;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
 use super::Cluster;
-use crate::{agent_config::Access, fault::CtlFault, lab::Agent};
+use crate::{agent_config::Access, fault::CtlFault};
 
 /// ConfigMap with `broker`, `coordinatorKey` and perhaps `ca.pem`, and Secret with `password` or `<agent>.password`.
 const AGENTS: &str = "homelab-autoscaler-agents";
-/// The coordinator's Service, and the name of its port for people and probes.
-const SERVICE: &str = "homelab-coordinator:admin";
 
 impl Cluster {
     pub(crate) async fn access(&self, agent: &str) -> Result<Access, CtlFault> {
@@ -58,56 +55,6 @@ impl Cluster {
             ca: data.remove("ca.pem"),
         })
     }
-
-    /// Agents that the coordinator heard and no Node names; none where its page cannot be read.
-    pub(super) async fn unbound_agents(&self, bound: &[Agent]) -> Vec<Agent> {
-        let path = format!(
-            "/api/v1/namespaces/{}/services/{SERVICE}/proxy/state",
-            self.system_namespace
-        );
-        let Ok(request) = http_get(&path) else {
-            return Vec::new();
-        };
-        let Ok(state) = self.client.request::<State>(request).await else {
-            return Vec::new();
-        };
-        state
-            .agents
-            .into_iter()
-            .filter(|(name, _)| bound.iter().all(|agent| &agent.name != name))
-            .map(|(name, heard)| Agent {
-                name,
-                live: heard.live,
-                segments: heard.segments,
-                macs: heard.macs,
-                public_key: heard.public_key,
-            })
-            .collect()
-    }
-}
-
-/// The part of `/state` that is about agents.
-#[derive(Deserialize)]
-struct State {
-    #[serde(default)]
-    agents: BTreeMap<String, Heard>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Heard {
-    #[serde(default)]
-    live: bool,
-    #[serde(default)]
-    segments: Vec<String>,
-    #[serde(default)]
-    macs: Vec<String>,
-    #[serde(default)]
-    public_key: Option<String>,
-}
-
-fn http_get(path: &str) -> Result<http::Request<Vec<u8>>, http::Error> {
-    http::Request::get(path).body(Vec::new())
 }
 
 fn password(mut data: BTreeMap<String, ByteString>, agent: &str) -> Option<String> {
@@ -130,13 +77,5 @@ mod tests {
         assert_eq!(password(data.clone(), "nuc1").as_deref(), Some("own"));
         assert_eq!(password(data, "nuc2").as_deref(), Some("all"));
         assert_eq!(password(BTreeMap::new(), "nuc2"), None);
-    }
-
-    #[test]
-    fn the_coordinators_page_is_understood() {
-        let page = r#"{"serving":true,"agents":{"nuc1":{"live":true,"publicKey":"ed25519:k","segments":[],
-            "macs":["1c:69:7a:0b:11:02"],"bootID":"b","sensors":null}}}"#;
-        let state: State = serde_json::from_str(page).unwrap();
-        assert_eq!(state.agents["nuc1"].macs, ["1c:69:7a:0b:11:02"]);
     }
 }

@@ -1,0 +1,328 @@
+//! Machines, relays, clocks and places: what was collected, and the lines it gives.
+
+use super::*;
+use crate::check::machines;
+
+#[test]
+fn a_coordinator_that_does_not_decide_or_hears_nobody_fails() {
+    for (waiting_for, broker_up, line) in [
+        (
+            "stored state",
+            true,
+            "fail  coordinator  it decides nothing, because it waits for stored state → look at its log",
+        ),
+        (
+            "",
+            false,
+            "fail  coordinator  it decides, but is not connected to the agents' broker → *",
+        ),
+    ] {
+        let mut lab = lab(&[]);
+        lab.waiting_for = waiting_for.to_owned();
+        lab.broker_up = Some(broker_up);
+        assert_lines(line, &coordinator(&lab), &[line]);
+    }
+}
+
+#[test]
+fn relays_are_counted_by_segment_and_never_by_the_machine_itself() {
+    let pi = |live: bool| json!({"name": "pi", "live": live, "segments": ["default"]});
+    let nuc = |name: &str| json!({"name": name, "live": true, "segments": ["default"]});
+    let garage = json!({"wakeOnLAN": {"mac": "1c:69:7a:0b:11:03", "segment": "garage"}});
+    let two = [("nuc1", json!({}), proven()), ("nuc2", json!({}), proven())];
+    let bmc = json!({"wake": ["redfish"], "redfish": {"address": "https://b", "credentials": "c"}});
+    let cases: [(&[Row<'_>], Value, &[&str]); 8] = [
+        (
+            &two,
+            json!([pi(true)]),
+            &["ok    relays       segment default has pi awake"],
+        ),
+        (
+            &two,
+            json!([]),
+            &[
+                "fail  relays       no agent is a relay on segment default: nobody can wake nuc1, nuc2 → start an agent with [relay] *",
+            ],
+        ),
+        (
+            &two,
+            json!([pi(false)]),
+            &[
+                "fail  relays       no relay is awake on segment default (pi not heard lately): nobody can wake nuc1, nuc2 → see whether *",
+            ],
+        ),
+        (
+            &two,
+            json!([nuc("nuc1")]),
+            &[
+                "warn  relays       nuc1 is the only relay awake on segment default, and nobody else could wake it → *",
+            ],
+        ),
+        (
+            &two,
+            json!([nuc("nuc1"), nuc("nuc2")]),
+            &[
+                "warn  relays       every relay awake on segment default is a machine that may sleep (nuc1, nuc2); *",
+            ],
+        ),
+        (
+            &[("nuc1", garage, proven()), ("nuc2", json!({}), proven())],
+            json!([pi(true)]),
+            &[
+                "ok    relays       segment default *",
+                "fail  relays       no agent is a relay on segment garage: nobody can wake nuc1 → *",
+            ],
+        ),
+        (
+            &[("r720", bmc, proven())],
+            json!([]),
+            &["ok    relays       no machine is woken by magic packet"],
+        ),
+        (
+            &[("nuc1", json!({"power": "Unmanaged"}), proven())],
+            json!([]),
+            &["ok    relays       no machine is woken by magic packet"],
+        ),
+    ];
+    for (nodes, heard, lines) in cases {
+        let mut lab = lab(nodes);
+        agents(&mut lab, heard);
+        let sleepers = places::sleepers(&lab, &[]);
+        assert_lines(lines[0], &relays::judge(&lab, &sleepers), lines);
+    }
+}
+
+#[test]
+fn a_relay_in_the_cluster_sleeps_with_the_machine_that_its_pod_is_on() {
+    let mut lab = lab(&[("nuc1", json!({}), proven()), ("nuc2", json!({}), proven())]);
+    agents(
+        &mut lab,
+        json!([{"name": "cluster-relay", "live": true, "segments": ["default"]}]),
+    );
+    for (node, line) in [
+        (
+            "cp1",
+            "ok    relays       segment default has cluster-relay awake",
+        ),
+        (
+            "nuc2",
+            "warn  relays       every relay awake on segment default is a machine that may sleep (cluster-relay); *",
+        ),
+    ] {
+        let cluster = cluster(json!([]), json!([installed("homelab-relay", node)]));
+        let sleepers = places::with_relay_pods(places::sleepers(&lab, &[]), &lab, &cluster);
+        assert_lines(node, &relays::judge(&lab, &sleepers), &[line]);
+    }
+}
+
+#[test]
+fn what_must_not_sleep_is_looked_for_on_machines_that_may() {
+    let marked = |why: &str| json!([{"metadata": {"name": "nuc1", "annotations": {"homelab-autoscaler.dev/scale-down-disabled-by": why}}}]);
+    let control = json!([{"metadata": {"name": "nuc1", "labels": {"node-role.kubernetes.io/control-plane": ""}}}]);
+    let (auto, on) = (json!({}), json!({"power": "AlwaysOn"}));
+    let cases = [
+        (
+            &auto,
+            marked("OwnMachine"),
+            "homelab-coordinator",
+            "warn  places       homelab-coordinator runs on nuc1, so that machine is never stopped → *",
+        ),
+        (
+            &auto,
+            marked("LastRelay"),
+            "homelab-coordinator",
+            "fail  places       homelab-coordinator runs on nuc1, which may be stopped*--node-name nuc1",
+        ),
+        (
+            &auto,
+            json!([]),
+            "homelab-broker",
+            "fail  places       homelab-broker runs on nuc1, which may be stopped*--broker-node-name nuc1",
+        ),
+        (
+            &auto,
+            marked("OwnMachine"),
+            "homelab-broker",
+            "warn  places       homelab-broker runs on nuc1*",
+        ),
+        (
+            &auto,
+            control,
+            "homelab-broker",
+            "ok    places       homelab-broker on nuc1: none of these may sleep",
+        ),
+        (
+            &on,
+            json!([]),
+            "homelab-broker",
+            "ok    places       homelab-broker on nuc1: none of these may sleep",
+        ),
+        (
+            &auto,
+            json!([]),
+            "web",
+            "warn  places       no pod of coordinator or broker in namespace homelab-autoscaler-system → *",
+        ),
+    ];
+    for (spec, nodes, app, line) in cases {
+        let lab = lab(&[("nuc1", spec.clone(), proven())]);
+        let nodes: Vec<CoreNode> = from_value(nodes).unwrap();
+        let pods: Vec<Pod> = from_value(json!([installed(app, "nuc1")])).unwrap();
+        let found = places::in_cluster(&lab, &nodes, &pods, "homelab-autoscaler-system");
+        assert_lines(line, &found, &[line]);
+    }
+}
+
+#[test]
+fn a_coordinator_without_a_cluster_is_found_on_a_machine_by_its_boot() {
+    let host = |boot: &str, name: &str, broker: &str| HostFacts {
+        boot_id: Some(boot.to_owned()),
+        name: name.to_owned(),
+        broker: broker.to_owned(),
+    };
+    let mut status = proven();
+    status["bootID"] = json!("boot-of-nuc1");
+    let lab = lab(&[
+        ("nuc1", json!({}), status),
+        ("nuc2", json!({"agent": "two"}), proven()),
+    ]);
+    for (host, lines) in [
+        (
+            host("other", "pi", "mqtts://u@10.0.0.1:8883"),
+            &["ok    places *"][..],
+        ),
+        (
+            host("boot-of-nuc1", "nuc1", "mqtt://127.0.0.1:1"),
+            &["warn  places       homelab-coordinator runs on nuc1, *"],
+        ),
+        (
+            host("boot-of-nuc1", "box", "no url"),
+            &["fail  places       homelab-coordinator runs on nuc1, *--node-name nuc1"],
+        ),
+        (
+            host("other", "pi", "mqtts://u@nuc2:8883"),
+            &["warn  places       homelab-broker runs on nuc2, *"],
+        ),
+        (
+            host("other", "pi", "mqtts://u@two:8883"),
+            &["fail  places       homelab-broker runs on nuc2, *--broker-node-name nuc2"],
+        ),
+    ] {
+        assert_lines(lines[0], &places::on_host(&lab, &host), lines);
+    }
+}
+
+#[test]
+fn clocks_that_differ_are_told_by_how_much() {
+    let heard =
+        |ahead: Value, live: bool| json!([{"name": "pi", "live": live, "clockAheadS": ahead}]);
+    for (agents_, ours_ms, lines) in [
+        (
+            heard(json!(10), true),
+            Some(9_999),
+            &["ok    clocks       within 10 s of the coordinator's: pi"][..],
+        ),
+        (
+            heard(json!(11), true),
+            None,
+            &["warn  clocks       the clock of pi is 11s ahead of the coordinator's → *"],
+        ),
+        (
+            heard(json!(-300), true),
+            None,
+            &["fail  clocks       the clock of pi is 5m behind the coordinator's → *"],
+        ),
+        (
+            heard(json!(-900), false),
+            None,
+            &["warn  clocks       no agent has told its clock yet → *"],
+        ),
+        (
+            heard(Value::Null, true),
+            None,
+            &["warn  clocks       no agent has told its clock yet → *"],
+        ),
+        (
+            heard(json!(0), true),
+            Some(-42_000),
+            &["warn  clocks       the coordinator's clock is 42s behind this host's → *"],
+        ),
+        (
+            heard(json!(i64::MIN), true),
+            Some(i64::MAX),
+            &[
+                "fail  clocks       the coordinator's clock is *",
+                "fail  clocks       the clock of pi is *",
+            ],
+        ),
+    ] {
+        let mut lab = lab(&[]);
+        agents(&mut lab, agents_);
+        assert_lines(lines[0], &clocks::judge(&lab, ours_ms), lines);
+    }
+}
+
+#[test]
+fn unproven_machines_and_what_the_coordinator_complains_of_are_listed() {
+    let wrong = |kind: &str, status: &str| {
+        json!({"wake": {"provenAt": "2026-11-18T09:00:00Z"}, "conditions": [{"type": kind,
+        "status": status, "reason": "R", "message": "Mend it.", "lastTransitionTime": "2026-11-21T14:00:00Z"}]})
+    };
+    let ten: Vec<(String, Value, Value)> = (0..10)
+        .map(|n| (format!("n{n}"), json!({}), json!({})))
+        .collect();
+    let ten: Vec<Row<'_>> = ten
+        .iter()
+        .map(|(n, s, t)| (n.as_str(), s.clone(), t.clone()))
+        .collect();
+    let cases: [(Value, &[Row<'_>], &[&str]); 6] = [
+        (
+            json!({}),
+            &[
+                ("nuc1", json!({}), json!({})),
+                ("nuc2", json!({}), proven()),
+            ],
+            &[
+                "warn  proofs       never woken by us, so their group may not stop them: nuc1 → `homelabctl prove NODE` *",
+                "ok    lab *",
+            ],
+        ),
+        (
+            json!({}),
+            &ten,
+            &[
+                "warn  proofs *: n0, n1, n2, n3, n4, n5, n6, n7 and 2 more → *",
+                "ok    lab *",
+            ],
+        ),
+        (
+            json!({"requireProof": false}),
+            &[("nuc1", json!({}), json!({}))],
+            &["ok    proofs       no machine needs one", "ok    lab *"],
+        ),
+        (
+            json!({}),
+            &[("nuc1", json!({"power": "AlwaysOn"}), json!({}))],
+            &["ok    proofs       no machine needs one", "ok    lab *"],
+        ),
+        (
+            json!({}),
+            &[("nuc1", json!({}), wrong("MissingCredentials", "True"))],
+            &[
+                "ok    proofs *",
+                "fail  lab          nuc1 has MissingCredentials: Mend it. → *`homelabctl explain nuc1` *",
+            ],
+        ),
+        (
+            json!({}),
+            &[
+                ("nuc1", json!({}), wrong("MissingCredentials", "False")),
+                ("nuc2", json!({}), wrong("Quarantined", "True")),
+            ],
+            &["ok    proofs *", "ok    lab *"],
+        ),
+    ];
+    for (group, nodes, lines) in cases {
+        assert_lines(lines[0], &machines::judge(&lab_with(group, nodes)), lines);
+    }
+}
