@@ -16,7 +16,7 @@ enum Command {
         /// Only these steps, by name; all of them by default.
         steps: Vec<String>,
     },
-    /// Install or build what the tests need, then run every test.
+    /// Install or build what the tests need, then run every test; after `contract`, those of the autoscaler's contract with a table.
     #[command(trailing_var_arg = true)]
     Test {
         /// Parts of test names, or options of the test programs; everything by default.

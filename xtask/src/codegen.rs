@@ -1,17 +1,19 @@
-//! Generated files: custom resources and whatever else the crates can print about themselves.
-//! Not here: their content; the binary `codegen` of the crate `tests` knows it, so that this one builds quickly.
+//! Generated files: the page of the autoscaler's contract, custom resources and whatever else the crates can print about themselves.
+//! Not here: their content. That of the page is in `contract::page`; the rest the binary `codegen` of the crate `tests` knows, so that
+//! this one builds quickly.
 
 use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{shell, workspace::Workspace};
+use crate::{contract::page, shell, workspace::Workspace};
 
 /// Writes every generated file.
 ///
 /// # Errors
 /// When the crates do not build, or a file cannot be written.
 pub fn write(workspace: &Workspace) -> Result<()> {
+    page::write(workspace)?;
     shell::run(&mut generator(workspace))
 }
 
@@ -20,6 +22,7 @@ pub fn write(workspace: &Workspace) -> Result<()> {
 /// # Errors
 /// When one differs.
 pub fn compare(workspace: &Workspace) -> Result<()> {
+    page::compare(workspace)?;
     shell::run(generator(workspace).arg("--check"))
 }
 

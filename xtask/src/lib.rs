@@ -10,6 +10,7 @@ pub mod args;
 pub mod bench;
 pub mod check;
 pub mod codegen;
+pub mod contract;
 pub mod demo;
 pub mod dist;
 pub mod fuzz;
