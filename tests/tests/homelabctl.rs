@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::{
     cluster_stage::{ClusterStage, Planes},
-    harness::{WorkDir, programs},
+    harness::{WorkDir, programs, wait},
     hollow::{AgentSpec, HollowMachine, MachineSpec, Power},
     recorder::Recorder,
     stage::{Stage, mac},
@@ -92,6 +92,16 @@ impl Ctl {
             && said.err.contains(why);
         ensure!(fits, "{words:?}: {said:?}");
         Ok(())
+    }
+
+    /// Confirms that a machine is off, as soon as the coordinator has listened for long enough to believe it.
+    async fn confirms_off(&self, name: &str) -> Result<()> {
+        let words = ["power", "confirm-off", name];
+        let told = format!("asked: {name} counts as off\n");
+        wait::until(LIMIT, "off is confirmed", async || {
+            self.prints(&words, &told)
+        })
+        .await
     }
 
     /// Explains a machine; each part of the screen must be there, and the whole must fit.

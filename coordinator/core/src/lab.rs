@@ -223,7 +223,7 @@ impl Lab {
                     ctx.reject(
                         asked.caller.ticket,
                         RejectedKind::Unavailable,
-                        lab.waiting_for(),
+                        alloc::format!("not serving: waiting for {}", lab.waiting_for()),
                     );
                 }
             });
@@ -259,8 +259,8 @@ impl Lab {
 
     pub(crate) fn waiting_for(&self) -> &'static str {
         match (self.loaded, self.epoch) {
-            (false, _) => "stored state is still being loaded",
-            (true, None) => "another coordinator leads",
+            (false, _) => "the stored state",
+            (true, None) => "the leader's Lease",
             (true, Some(_)) => "",
         }
     }

@@ -345,7 +345,10 @@ fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
     match (ask, &machine.phase) {
         (Ask::ConfirmOff, _) if !could_be_heard(lab, machine) => Err((
             RejectedKind::Unavailable,
-            format!("nobody has listened long enough to tell that {id} is not heard"),
+            format!(
+                "the coordinator listens for less than {} s, too short to tell that {id} is not heard: try again then",
+                lab.policy.grace_ms / 1000
+            ),
         )),
         (Ask::ConfirmOff, _)
             if machine.presence != Presence::Silent || matches!(machine.phase, Phase::Running) =>

@@ -196,7 +196,7 @@ impl Cluster {
         match tokio::time::timeout(TAKE, taken).await {
             Ok(outcome) => outcome,
             Err(_) => Err(CtlFault::NotTaken(format!(
-                "{name}: {} is written, but the coordinator has not taken it within {} s; it will when it runs again",
+                "{name}: {} is written, but the coordinator has not taken it within {} s; it will as soon as it can",
                 word(ask.verb),
                 TAKE.as_secs()
             ))),

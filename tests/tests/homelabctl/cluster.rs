@@ -51,8 +51,7 @@ async fn machine_is_overridden_and_proven_by_hand() -> Result<()> {
     )?;
     let first = ctl.row("nuc1")?;
     ensure!(first[..2] == ["nuc1", "workers"], "{first:?}");
-    let counts_as_off = "asked: nuc1 counts as off\n";
-    ctl.prints(&["power", "confirm-off", "nuc1"], counts_as_off)?;
+    ctl.confirms_off("nuc1").await?;
     stage.until_phase("nuc1", "Sleeping").await?;
     let starts_from_running = "a proof starts from running";
     ctl.fails(&["prove", "nuc1"], 1, starts_from_running)?;

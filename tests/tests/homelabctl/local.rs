@@ -32,8 +32,7 @@ async fn machine_is_overridden_by_hand_until_it_is_released() -> Result<()> {
         "{first:?}"
     );
 
-    let counts_as_off = "asked: nuc1 counts as off\n";
-    ctl.prints(&["power", "confirm-off", "nuc1"], counts_as_off)?;
+    ctl.confirms_off("nuc1").await?;
     until_phase(&stage, "nuc1", "Sleeping").await?;
     let asleep = ctl.row("nuc1")?;
     ensure!(asleep[3..5] == ["off?", "Sleeping"], "{asleep:?}");

@@ -29,7 +29,7 @@ async fn lab_without_a_cluster_is_explained_and_checked() -> Result<()> {
         "nuc1",
         &["nuc1 (group workers)", "Wish none:", "Lock free.", "Next "],
     )?;
-    ctl.does(&["power", "confirm-off", "nuc1"])?;
+    ctl.confirms_off("nuc1").await?;
     ctl.does(&["power", "on", "nuc1", "--for", "2h"])?;
     local::until_phase(&stage, "nuc1", "Running").await?;
     let running = [
@@ -71,7 +71,7 @@ async fn lab_without_a_cluster_is_explained_and_checked() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_is_explained_and_checked_with_the_rights_that_the_guide_lists() -> Result<()> {
     let (stage, admin) = cluster::start().await?;
-    admin.does(&["power", "confirm-off", "nuc1"])?;
+    admin.confirms_off("nuc1").await?;
     admin.does(&["power", "on", "nuc1"])?;
     stage.until_phase("nuc1", "Running").await?;
     let ann = viewer(&stage).await?;
