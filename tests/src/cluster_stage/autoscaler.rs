@@ -299,7 +299,7 @@ impl Real {
 /// Whether a complaint is about a program that was away.
 fn is_outage(complaint: &str) -> bool {
     // A channel that breaks under a call, a port without a listener, an API server that goes down or comes up.
-    const WORDS: [&str; 11] = [
+    const WORDS: [&str; 12] = [
         "code = unavailable",
         "the service is currently unavailable",
         "unavailable:",
@@ -310,6 +310,8 @@ fn is_outage(complaint: &str) -> bool {
         "unexpected eof",
         "unexpected-eof",
         "apiserver not ready",
+        // One that has just come up knows nobody's rights yet.
+        "is forbidden: user",
         // Groups that could not be listed.
         "failed to find readiness information",
     ];
