@@ -253,6 +253,13 @@ async fn describe(queue: &Queue, desk: &Desk) {
             for job in desk.described.outdated(&latest) {
                 queue.push(job);
             }
+            let (groups, machines) = desk.writer.shared.mirror.behind();
+            for group in groups {
+                queue.push(Job::DescribeGroup(group));
+            }
+            for machine in machines {
+                queue.push(Job::DescribeMachine(machine));
+            }
         }
         for job in desk.postponed.due() {
             queue.push(job);

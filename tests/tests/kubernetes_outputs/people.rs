@@ -233,7 +233,24 @@ async fn people_read_in_the_status_what_the_view_says() -> Result<()> {
     has_event(&stage, "FaultyDeclaration").await?;
     // A wish stored later finds a status that is there already.
     ensure!(commit(&shell, 0, &["nuc1"]).await? == Ok(1));
-    Ok(())
+
+    // Nothing that is shown depends on it.
+    let slower = json!({"spec": {"timeouts": {"boot": "11m"}}});
+    let machines = stage.machines();
+    machines
+        .patch("nuc1", &PatchParams::default(), &Patch::Merge(slower))
+        .await?;
+    wait::until(LIMIT, "the edit in the status", async || {
+        let machine = machines.get("nuc1").await?;
+        let declared = machine.metadata.generation;
+        let described = machine.status.context("status")?.observed_generation;
+        ensure!(
+            declared == Some(2) && described == declared,
+            "{described:?}"
+        );
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -147,6 +147,23 @@ impl Mirror {
         self.objects().machines.get(id).cloned()
     }
 
+    /// Objects whose status was made from another generation of their declaration than the one that stands.
+    pub(crate) fn behind(&self) -> (Vec<GroupId>, Vec<MachineId>) {
+        let objects = self.objects();
+        let groups = objects.groups.iter().filter(|(_, entry)| {
+            let described = entry.status.as_ref();
+            entry.is_behind(described.and_then(|status| status.observed_generation))
+        });
+        let machines = objects.machines.iter().filter(|(_, entry)| {
+            let described = entry.status.as_ref();
+            entry.is_behind(described.and_then(|status| status.observed_generation))
+        });
+        (
+            groups.map(|(id, _)| id.clone()).collect(),
+            machines.map(|(id, _)| id.clone()).collect(),
+        )
+    }
+
     /// A record is about to be written: an event that shows it is our own. `None` ends that.
     pub(crate) fn writing_group(&self, id: &GroupId, record: Option<GroupRecord>) {
         if let Some(entry) = self.objects().groups.get_mut(id) {
@@ -227,6 +244,11 @@ impl<S, R: PartialEq> Entry<S, R> {
             self.place = place;
             self.status = status;
         }
+    }
+
+    /// One that was never described is found by its view.
+    fn is_behind(&self, described: Option<i64>) -> bool {
+        described.is_some() && described != self.place.generation
     }
 
     /// Versions that are no numbers cannot be ordered; then the later to arrive counts.
@@ -322,6 +344,31 @@ mod tests {
             mirror.saw_machine(&id, place("v", 3), None),
             Stored::Foreign(MachineRecord::default())
         );
+    }
+
+    #[test]
+    fn an_edit_that_changes_nothing_shown_leaves_a_status_behind_until_it_is_described_anew() {
+        let id = MachineId::new("nuc1");
+        let mirror = Mirror::default();
+        let at = |version, generation| Place {
+            generation: Some(generation),
+            ..place("u", version)
+        };
+        let described = |generation| {
+            Some(NodeStatus {
+                observed_generation: generation,
+                ..NodeStatus::default()
+            })
+        };
+        let behind = || mirror.behind().1;
+        mirror.saw_machine(&id, at(5, 1), described(None));
+        assert!(behind().is_empty(), "never described");
+        mirror.wrote_machine(&id, at(6, 1), described(Some(1)));
+        assert!(behind().is_empty(), "up to date");
+        mirror.saw_machine(&id, at(7, 2), described(Some(1)));
+        assert_eq!(behind(), [id.clone()]);
+        mirror.wrote_machine(&id, at(8, 2), described(Some(2)));
+        assert!(behind().is_empty(), "described anew");
     }
 
     #[test]
