@@ -119,6 +119,8 @@ pub enum ApiWrite {
     MachineMetadata,
     /// A core Node or its status.
     CoreNode,
+    /// A pod that was asked to leave.
+    Eviction,
     /// An Event.
     Event,
     /// The leader's Lease.
@@ -136,6 +138,7 @@ impl ApiWrite {
             Self::MachineStatus => "machine_status",
             Self::MachineMetadata => "machine_metadata",
             Self::CoreNode => "core_node",
+            Self::Eviction => "eviction",
             Self::Event => "event",
             Self::Lease => "lease",
             Self::Secret => "secret",

@@ -36,6 +36,7 @@ impl Outputs for Routes {
             | Action::RecordAgent { .. }
             | Action::Fence { .. }
             | Action::ListPods { .. }
+            | Action::Evict { .. }
             | Action::PatchNode { .. }
             | Action::RetireNode { .. } => self.mode.perform(action),
             // The engine keeps answers for itself, see `engine`.

@@ -15,6 +15,7 @@ const REACHED: &[&str] = &[
     "a graceful stop was ignored",
     "power was cut",
     "pods held a stop up",
+    "a pod was evicted",
     "a hand moved power",
     "a request was granted",
     "a request was rejected",

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use crate::facts::Taint;
 use crate::ids::{AgentId, CommandId, GroupId, MachineId, Ticket, Token};
+use crate::pods::PodRef;
 use crate::record::{GroupRecord, MachineRecord};
 use crate::spec::{NodeObjectPolicy, Redfish, WakeOnLan};
 
@@ -73,6 +74,13 @@ pub enum Action {
         machine: MachineId,
         /// Its Node's name.
         node: String,
+    },
+    /// Ask pods to leave, each only if its uid is still the same. Answered by `Evicted`.
+    Evict {
+        /// Which machine they are on.
+        machine: MachineId,
+        /// Which pods.
+        pods: Vec<PodRef>,
     },
     /// Bring a Node to the given state. Answered by `NodeDone`.
     PatchNode {

@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::ids::{AgentId, CommandId, GroupId, MachineId, Ticket, Token};
+use crate::pods::{Eviction, PodSeen};
 use crate::policy::AutoscalerVersion;
 use crate::record::{GroupRecord, MachineRecord, OverridePower};
 use crate::spec::{GroupSpec, MachineSpec};
@@ -166,8 +167,15 @@ pub enum Fact {
     PodsListed {
         /// Which machine.
         machine: MachineId,
-        /// `namespace/name` of the pods that do not belong on a Node that stops; `Err` holds why it failed.
-        outcome: Result<Vec<String>, String>,
+        /// The pods that do not belong on a Node that stops; `Err` holds why it failed.
+        outcome: Result<Vec<PodSeen>, String>,
+    },
+    /// What became of asking pods on a machine's Node to leave.
+    Evicted {
+        /// Which machine.
+        machine: MachineId,
+        /// Each pod that was to be asked.
+        pods: Vec<Eviction>,
     },
     /// The outcome of patching, suspending or deleting a machine's core Node.
     NodeDone {

@@ -31,6 +31,7 @@ mod names;
 mod node;
 mod observing;
 mod permission;
+mod pods;
 mod policy;
 mod power;
 mod present;
@@ -65,6 +66,7 @@ pub use crate::lab::Lab;
 pub use crate::node::{
     CORDONED_BY_PERSON, GROUP_LABEL, POWER_OFF_TAINT, SCALE_DOWN_DISABLED, SCALE_DOWN_DISABLED_BY,
 };
+pub use crate::pods::{Eviction, EvictionOutcome, PodRef, PodSeen, PodStanding};
 pub use crate::policy::{AutoscalerVersion, NoVersion, Policy, ProviderScheme};
 pub use crate::record::{
     BOOTS_KEPT, GroupRecord, Increase, Learned, MachineRecord, NodeBackup, OffOrder, Operation,
@@ -76,5 +78,6 @@ pub use crate::spec::{
 };
 pub use crate::template::amount;
 pub use crate::view::{
-    AgentView, GroupView, Instance, InstanceState, MachineView, PhaseName, Template, View, Wish,
+    AgentView, DrainState, GroupView, Instance, InstanceState, MachineView, PhaseName, Template,
+    View, Wish,
 };

@@ -14,11 +14,13 @@ use crate::groups::{self, Caller, Group};
 use crate::ids::{AgentId, CommandId, GroupId, MachineId};
 use crate::lab::{Asked, Ctx, Lab};
 use crate::machine::{Machine, Phase, Unknown};
+use crate::pods::PodSeen;
 use crate::record::{MachineRecord, OperationKind, PowerState};
 use crate::seen::BmcReading;
 use crate::spec::{GroupSpec, MachineSpec};
 use crate::waking::WakeFailed;
 use crate::why::Why;
+use crate::wishes::{self, Drainer};
 use crate::{lifecycle, node, permission, removal, stopping, waking};
 
 pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
@@ -72,6 +74,11 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
         }
         Fact::Fenced { machine, outcome } => removal::fenced(lab, &machine, outcome, ctx),
         Fact::PodsListed { machine, outcome } => pods_listed(lab, &machine, outcome, ctx),
+        Fact::Evicted { machine, pods } => {
+            if let Some(machine) = lab.machines.get_mut(&machine) {
+                stopping::evicted(machine, pods, ctx);
+            }
+        }
         Fact::NodeDone { machine, outcome } => node_done(lab, &machine, outcome, ctx),
         Fact::Loaded => lab.loaded = true,
         Fact::Leading { epoch } => {
@@ -97,20 +104,23 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
 fn pods_listed(
     lab: &mut Lab,
     id: &MachineId,
-    outcome: Result<Vec<String>, String>,
+    outcome: Result<Vec<PodSeen>, String>,
     ctx: &mut Ctx<'_>,
 ) {
     let Some(machine) = lab.machines.get(id) else {
         return;
     };
     let held = !lifecycle::may_act(lab, id) || permission::protected(lab, machine).is_some();
+    let group = lab.groups.get(&machine.spec.group);
+    let listed = group.is_some_and(|group| group.wants(id));
+    let drainer = Drainer::of(&wishes::wish(machine, group, listed));
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
     if held {
         stopping::list_again(machine);
     } else {
-        stopping::pods_listed(machine, outcome, &mut lab.agents, ctx);
+        stopping::pods_listed(machine, outcome, drainer, &mut lab.agents, ctx);
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Policy {
     pub settle_ms: u64,
     /// Between pod lists while pods hold up a stop.
     pub pods_retry_ms: u64,
+    /// The same once a drain has taken longer than it may: only a person can help then.
+    pub drain_blocked_ms: u64,
     /// Two identical size increases further apart than this are two wishes.
     pub duplicate_ms: u64,
     /// The first quarantine; each further failure doubles it.
@@ -145,6 +147,7 @@ impl Default for Policy {
             off_reads_apart_ms: 5_000,
             settle_ms: 5_000,
             pods_retry_ms: 5_000,
+            drain_blocked_ms: 60_000,
             duplicate_ms: 60_000,
             quarantine_ms: 300_000,
             quarantine_max_ms: 3_600_000,

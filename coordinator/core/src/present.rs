@@ -244,6 +244,14 @@ fn machine_view(
         why: machine.why.reason(),
         message: machine.message.clone(),
         by: operation_by.unwrap_or(wished.by),
+        drain: match &machine.phase {
+            Phase::Stopping(stopping) => stopping.drain(),
+            Phase::Unknown(_)
+            | Phase::Off
+            | Phase::Waking(_)
+            | Phase::WakeFailed(_)
+            | Phase::Running => None,
+        },
         provider_id: machine.provider_id(lab.policy.provider_scheme),
         proven_at_ms: machine.record.proven_at_ms,
         deadline_ms: deadline(machine, ctx.policy),
@@ -287,6 +295,15 @@ fn deadline(machine: &Machine, policy: &Policy) -> Option<i64> {
             Step::Appearing { .. } => (0, timeouts.boot_ms),
             Step::Fencing { .. }
             | Step::Listing { .. }
+            | Step::Evicting { .. }
+            | Step::Waiting { .. }
+                if stopping.drain().is_some() =>
+            {
+                (0, timeouts.drain_ms)
+            }
+            Step::Fencing { .. }
+            | Step::Listing { .. }
+            | Step::Evicting { .. }
             | Step::Waiting { .. }
             | Step::Ordered { .. }
             | Step::GoingDown { .. } => (0, timeouts.stop_ms),

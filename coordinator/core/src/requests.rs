@@ -19,6 +19,7 @@ use crate::record::{OffOrder, Override, OverridePower, PowerRecord, PowerState, 
 use crate::removal::{self, Leaving};
 use crate::spec::{Mode, PowerPolicy};
 use crate::why::Why;
+use crate::wishes::DELETE_NODES;
 
 type Refusal = (RejectedKind, String);
 
@@ -159,7 +160,7 @@ fn delete(
     if let Some(group) = lab.groups.get(id) {
         permission::check_minimum(lab, id, &group.record.wanted, &machines)?;
     }
-    let by = format!("cluster-autoscaler DeleteNodes({})", nodes.len());
+    let by = format!("{DELETE_NODES}({})", nodes.len());
     removal::prepare(
         lab,
         id,

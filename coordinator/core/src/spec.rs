@@ -247,6 +247,8 @@ pub struct Redfish {
 pub struct Timeouts {
     /// From the first wake command to running.
     pub boot_ms: u64,
+    /// How long pods may take to leave before people are told; nothing is stopped by force after it.
+    pub drain_ms: u64,
     /// From the stop command to a confirmed off.
     pub stop_ms: u64,
     /// How long everything must be silent before off is inferred.

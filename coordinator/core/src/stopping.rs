@@ -1,6 +1,6 @@
 //! Stopping a machine: fence its Node, see that nothing needs it, order the stop, and prove that it is off.
 //!
-//! In: a machine in phase Stopping. Out: fence, pod list, one power-off (repeated under the same id), escalation.
+//! In: a machine in phase Stopping. Out: fence, pod list, evictions, one power-off (repeated under the same id), escalation.
 //! Holds: the operation is stored before the order is sent; nothing is stopped that runs pods which do not belong
 //! there; off is confirmed, never assumed.
 
@@ -9,10 +9,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 mod answers;
+mod drain;
 mod orders;
 mod verdict;
 
 pub(crate) use answers::{list_again, not_sent, pods_listed, reported};
+use drain::Drain;
+pub(crate) use drain::evicted;
 use orders::{executor, hold_back, no_way, order_bmc, order_once_stored, resend};
 use verdict::{attributed, verdict, withdrawn};
 
@@ -27,7 +30,7 @@ use crate::power::Power;
 use crate::record::{OperationKind, PowerState, Witness};
 use crate::spec::{ForceOff, Joins, StopMethod};
 use crate::trace::Trace;
-use crate::view::Wish;
+use crate::view::{DrainState, Wish};
 use crate::why::Why;
 
 /// A stop under way.
@@ -53,6 +56,8 @@ pub(crate) struct Stopping {
     /// When the last order was sent, or may have been before a restart.
     last_sent_ms: u64,
     told_late: bool,
+    /// Pods are in the way of a stop that is our own.
+    drain: Option<Drain>,
 }
 
 impl Stopping {
@@ -65,8 +70,17 @@ impl Stopping {
     fn may_wait(&self) -> bool {
         matches!(
             self.step,
-            Step::Fencing { .. } | Step::Listing { .. } | Step::Waiting { .. }
+            Step::Fencing { .. }
+                | Step::Listing { .. }
+                | Step::Evicting { .. }
+                | Step::Waiting { .. }
         )
+    }
+
+    /// How far its drain is, if it is not over.
+    pub(crate) fn drain(&self) -> Option<DrainState> {
+        let drain = self.drain.as_ref().filter(|_| self.may_wait())?;
+        Some(drain.state)
     }
 }
 
@@ -93,6 +107,8 @@ pub(crate) enum Step {
     Fencing { asked_ms: Option<u64> },
     /// Its pods are being listed.
     Listing { asked_ms: Option<u64> },
+    /// Pods are being asked to leave.
+    Evicting { asked_ms: u64 },
     /// Pods, or its own refusal, stand in the way; looked at again then.
     Waiting { again_ms: u64 },
     /// An order was sent and is not accepted yet.
@@ -182,6 +198,7 @@ fn enter(machine: &mut Machine, gate: u64, step: Step, by: &str, ctx: &Ctx<'_>) 
         agent_told: false,
         last_sent_ms: ctx.now.boot_ms,
         told_late: false,
+        drain: None,
     };
     let message = format!("Ordered off by {by}");
     let phase = Phase::Stopping(stopping);
@@ -246,10 +263,7 @@ fn advance(
         .operation
         .as_ref()
         .and_then(|op| op.boot_id.as_ref());
-    let not_sent = matches!(
-        stopping.step,
-        Step::Fencing { .. } | Step::Listing { .. } | Step::Waiting { .. }
-    ) && !stopping.order_left;
+    let not_sent = stopping.may_wait() && !stopping.order_left;
     // Its power alone was seen when it was ordered off: an agent that shows up now gets no order for whatever boot.
     let unbound = decided_for.is_none() && !matches!(stopping.step, Step::Appearing { .. });
     if (not_sent || unbound) && power.boot_id.is_some() && decided_for != power.boot_id.as_ref() {
@@ -270,12 +284,15 @@ fn advance(
                 stopping.step = Step::Listing { asked_ms: None };
             }
         }
-        Step::Waiting { again_ms } => {
-            if ctx.due(again_ms) {
-                stopping.step = Step::Fencing { asked_ms: None };
-                fence(machine, stopping, ctx);
-            }
+        Step::Evicting { asked_ms } => {
+            look_if_due(
+                machine,
+                stopping,
+                asked_ms.saturating_add(drain::ANSWER_MS),
+                ctx,
+            );
         }
+        Step::Waiting { again_ms } => look_if_due(machine, stopping, again_ms, ctx),
         Step::Ordered { sent_ms } => {
             let unanswered = ctx.due(sent_ms.saturating_add(ctx.policy.accept_ms));
             if unanswered && is_unfenced(machine) {
@@ -290,6 +307,14 @@ fn advance(
     // Without a Node nothing has to settle and no pods can run: the order may go out in this very pass.
     if stopping.step == (Step::Listing { asked_ms: None }) {
         list_pods(machine, stopping, agents, ctx);
+    }
+}
+
+/// A round begins anew once it is time, with the fence.
+fn look_if_due(machine: &mut Machine, stopping: &mut Stopping, at_ms: u64, ctx: &mut Ctx<'_>) {
+    if ctx.due(at_ms) {
+        stopping.step = Step::Fencing { asked_ms: None };
+        fence(machine, stopping, ctx);
     }
 }
 
@@ -315,13 +340,10 @@ fn fence(machine: &mut Machine, stopping: &mut Stopping, ctx: &mut Ctx<'_>) {
         return;
     };
     if !node::is_fenced(&seen) {
-        let asked_ms = match stopping.step {
-            Step::Fencing { asked_ms } => asked_ms,
-            Step::Appearing { .. }
-            | Step::Listing { .. }
-            | Step::Waiting { .. }
-            | Step::Ordered { .. }
-            | Step::GoingDown { .. } => None,
+        let asked_ms = if let Step::Fencing { asked_ms } = stopping.step {
+            asked_ms
+        } else {
+            None
         };
         if asked_ms.is_none_or(|at| ctx.due(at.saturating_add(ctx.policy.accept_ms))) {
             stopping.step = Step::Fencing {

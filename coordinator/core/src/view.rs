@@ -150,6 +150,8 @@ pub struct MachineView {
     pub message: String,
     /// Who asked for the present operation or order.
     pub by: String,
+    /// How far its Node is drained; `None` where it is not being drained by us.
+    pub drain: Option<DrainState>,
     /// The provider id it has or will have.
     pub provider_id: String,
     /// When we last woke it ourselves, wall clock, milliseconds.
@@ -181,6 +183,29 @@ pub enum Wish {
     Off,
     /// Nobody wishes anything.
     None,
+}
+
+/// How far a drain is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainState {
+    /// Pods are being evicted, or end.
+    Evicting,
+    /// It goes no further before a person does something.
+    Blocked,
+}
+
+impl DrainState {
+    /// Both, for metrics.
+    pub const ALL: [Self; 2] = [Self::Evicting, Self::Blocked];
+
+    /// The word in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Evicting => "evicting",
+            Self::Blocked => "blocked",
+        }
+    }
 }
 
 /// Where a machine is in its life.

@@ -13,6 +13,29 @@ use crate::spec::{Mode, PowerPolicy};
 use crate::view::Wish;
 use crate::why::Why;
 
+/// How an order of the autoscaler's to give machines back begins, in the words of who has asked.
+pub(crate) const DELETE_NODES: &str = "cluster-autoscaler DeleteNodes";
+
+/// Who sees to it that the pods of a machine which is to stop go elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drainer {
+    /// The cluster-autoscaler has drained it before it gave it back: what is left is waited for.
+    Autoscaler,
+    /// This process evicts them.
+    Coordinator,
+}
+
+impl Drainer {
+    /// Nobody's pods are evicted for a stop that nobody wishes any more.
+    pub(crate) fn of(wished: &Wished) -> Self {
+        if wished.wish == Wish::Off && !wished.by.starts_with(DELETE_NODES) {
+            Self::Coordinator
+        } else {
+            Self::Autoscaler
+        }
+    }
+}
+
 /// The wish that stands. `listed` is whether the machine is in its group's wanted set.
 pub(crate) fn wish(machine: &Machine, group: Option<&Group>, listed: bool) -> Wished {
     let wished = |wish, by: String| Wished { wish, by };

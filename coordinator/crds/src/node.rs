@@ -167,6 +167,12 @@ pub struct Timeouts {
     #[schemars(schema_with = "bounds::duration")]
     #[x_kube(validation = rules::BOOT)]
     pub boot: Duration,
+    /// How long pods may take to leave before a stop of our own (not the autoscaler's) is told as blocked. Nothing is evicted by
+    /// force after it.
+    #[serde(default = "default_drain", with = "duration")]
+    #[schemars(schema_with = "bounds::duration")]
+    #[x_kube(validation = rules::DRAIN)]
+    pub drain: Duration,
     /// From the stop command to confirmed power-off.
     #[serde(default = "default_stop", with = "duration")]
     #[schemars(schema_with = "bounds::duration")]
@@ -183,6 +189,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             boot: default_boot(),
+            drain: default_drain(),
             stop: default_stop(),
             off_hold: default_off_hold(),
         }
@@ -191,6 +198,11 @@ impl Default for Timeouts {
 
 /// Long enough for a server's POST, short of the autoscaler's 15 minutes.
 fn default_boot() -> Duration {
+    Duration::from_secs(600)
+}
+
+/// Longer than pods are commonly given to end, one after the other.
+fn default_drain() -> Duration {
     Duration::from_secs(600)
 }
 

@@ -179,6 +179,10 @@ pub(crate) const BOOT: Law = law(
     "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",
     "timeouts.boot must be a duration from 1s to 1h in whole numbers with units, like 10m or 90s",
 );
+pub(crate) const DRAIN: Law = law(
+    "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",
+    "timeouts.drain must be a duration from 1s to 24h in whole numbers with units, like 10m or 90s",
+);
 pub(crate) const STOP: Law = law(
     "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",
     "timeouts.stop must be a duration from 1s to 1h in whole numbers with units, like 5m or 90s",

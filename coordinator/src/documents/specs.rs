@@ -183,6 +183,7 @@ pub fn machine_spec(node: &crds::Node, place: Place, judgement: Option<&Judgemen
         redfish: spec.redfish.as_ref().map(redfish),
         timeouts: core::Timeouts {
             boot_ms: ms(spec.timeouts.boot),
+            drain_ms: ms(spec.timeouts.drain),
             stop_ms: ms(spec.timeouts.stop),
             off_hold_ms: ms(spec.timeouts.off_hold),
         },

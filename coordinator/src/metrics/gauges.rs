@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use coordinator_core::{GroupView, PhaseName, View};
+use coordinator_core::{DrainState, GroupView, PhaseName, View};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -58,6 +58,7 @@ impl Collector for Gauges {
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
         phases(&mut encoder, &view)?;
+        drains(&mut encoder, &view)?;
         groups(&mut encoder, &view)
     }
 }
@@ -73,6 +74,21 @@ fn phases(encoder: &mut DescriptorEncoder<'_>, view: &View) -> Result<(), fmt::E
             .count();
         let labels = [("phase", phase.as_str())];
         ConstGauge::new(count(machines)).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn drains(encoder: &mut DescriptorEncoder<'_>, view: &View) -> Result<(), fmt::Error> {
+    let (name, help) = (
+        "machines_draining",
+        "Machines that our own stops wait for, until their pods have left",
+    );
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for state in DrainState::ALL {
+        let machines = view.machines.values();
+        let machines = machines.filter(|machine| machine.drain == Some(state));
+        let labels = [("state", state.as_str())];
+        ConstGauge::new(count(machines.count())).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
 }

@@ -187,6 +187,7 @@ impl Outputs for Commands {
             | Action::Answer { .. }
             | Action::Fence { .. }
             | Action::ListPods { .. }
+            | Action::Evict { .. }
             | Action::PatchNode { .. }
             | Action::RetireNode { .. }
             | Action::Event(_) => {}

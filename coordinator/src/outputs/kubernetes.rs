@@ -12,6 +12,7 @@ mod complaints;
 mod described;
 mod desk;
 mod events;
+mod evictions;
 #[cfg(test)]
 mod fake_api;
 mod nodes;
@@ -165,6 +166,7 @@ fn job(action: Action) -> Option<Job> {
             cordon,
         }),
         Action::ListPods { machine, node } => Job::OnNode(OnNode::ListPods { machine, node }),
+        Action::Evict { machine, pods } => Job::OnNode(OnNode::Evict { machine, pods }),
         Action::PatchNode { machine, patch } => Job::OnNode(OnNode::Patch {
             machine,
             patch: Box::new(patch),

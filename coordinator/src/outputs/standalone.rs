@@ -16,7 +16,7 @@ use std::{
     thread,
 };
 
-use coordinator_core::{Action, Fact};
+use coordinator_core::{Action, Eviction, EvictionOutcome, Fact, PodRef};
 
 pub use events::{KEPT, Memory, Shown};
 pub use store::{OpenStore, Replay, Store};
@@ -128,6 +128,11 @@ impl Outputs for Standalone {
                 machine,
                 outcome: Ok(Vec::new()),
             }),
+            // Nobody lists a pod here.
+            Action::Evict { machine, pods } => self.tell(Fact::Evicted {
+                machine,
+                pods: pods.into_iter().map(gone).collect(),
+            }),
             Action::PatchNode { machine, .. } | Action::RetireNode { machine, .. } => {
                 self.tell(Fact::NodeDone {
                     machine,
@@ -139,6 +144,11 @@ impl Outputs for Standalone {
             Action::Answer { .. } | Action::Send(_) | Action::Ping { .. } => {}
         }
     }
+}
+
+fn gone(pod: PodRef) -> Eviction {
+    let outcome = EvictionOutcome::Gone;
+    Eviction { pod, outcome }
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use coordinator_core::{Cordon, Fact, MachineId, NodeObjectPolicy, NodePatch, NodeSeen, Taint};
+use coordinator_core::{
+    Cordon, Eviction, EvictionOutcome, Fact, MachineId, NodeObjectPolicy, NodePatch, NodeSeen,
+    PodRef, PodSeen, Taint,
+};
 
 use super::hosts::Change;
 use super::world::{Event, World};
@@ -19,7 +22,7 @@ const WATCH_MS: u64 = 5;
 #[derive(Default)]
 pub(super) struct Cluster {
     pub(super) nodes: BTreeMap<String, NodeSeen>,
-    pub(super) pods: BTreeMap<String, Vec<String>>,
+    pub(super) pods: BTreeMap<String, Vec<PodSeen>>,
     uids: u32,
 }
 
@@ -130,6 +133,42 @@ impl World {
             Ok(pods)
         };
         self.answer(process, Fact::PodsListed { machine, outcome });
+    }
+
+    /// Pods that are asked leave at once.
+    pub(super) fn evict(&mut self, process: u32, machine: MachineId, pods: Vec<PodRef>) {
+        let fails = self.dice.percent(self.faults.store_fails);
+        let ask = |pod: PodRef| {
+            let outcome = if fails {
+                let (fault, retry_after_ms) = ("timeout".to_owned(), None);
+                EvictionOutcome::Unanswered {
+                    fault,
+                    retry_after_ms,
+                }
+            } else {
+                self.leave(&pod)
+            };
+            Eviction { pod, outcome }
+        };
+        let pods = pods.into_iter().map(ask).collect();
+        self.answer(process, Fact::Evicted { machine, pods });
+    }
+
+    fn leave(&mut self, pod: &PodRef) -> EvictionOutcome {
+        let mut on_nodes = self.cluster.pods.iter();
+        let is_there = |pods: &[PodSeen]| pods.iter().any(|seen| seen.pod == *pod);
+        let Some(name) = on_nodes.find_map(|(name, pods)| is_there(pods).then(|| name.clone()))
+        else {
+            return EvictionOutcome::Gone;
+        };
+        self.cluster.pods.remove(&name);
+        self.tally.count("a pod was evicted");
+        let node = self.cluster.nodes.get(&name);
+        let fenced = node.is_some_and(|node| node.unschedulable);
+        self.holds(fenced, || {
+            format!("{pod} was evicted from {name}, which is not cordoned")
+        });
+        EvictionOutcome::Accepted
     }
 
     pub(super) fn patch_node(&mut self, process: u32, machine: MachineId, patch: NodePatch) {

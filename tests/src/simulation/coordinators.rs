@@ -234,6 +234,7 @@ impl World {
             }
             Action::Fence { .. }
             | Action::ListPods { .. }
+            | Action::Evict { .. }
             | Action::PatchNode { .. }
             | Action::RetireNode { .. } => self.perform_on_node(process, action),
             Action::Event(event) => {
@@ -260,6 +261,13 @@ impl World {
                 self.answer(process, Fact::Fenced { machine, outcome });
             }
             Action::ListPods { machine, node } => self.list_pods(process, machine, &node),
+            Action::Evict { machine, pods } if self.may_write(process) => {
+                self.evict(process, machine, pods);
+            }
+            Action::Evict { machine, .. } => {
+                let pods = Vec::new();
+                self.answer(process, Fact::Evicted { machine, pods });
+            }
             Action::PatchNode { machine, patch } if self.may_write(process) => {
                 self.patch_node(process, machine, patch);
             }

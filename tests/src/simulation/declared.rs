@@ -104,6 +104,7 @@ pub(super) fn machine(name: &str) -> MachineSpec {
         }),
         timeouts: Timeouts {
             boot_ms: BOOT_MS,
+            drain_ms: 90_000,
             stop_ms: 60_000,
             off_hold_ms: HOLD_MS,
         },

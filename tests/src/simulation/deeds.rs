@@ -1,8 +1,8 @@
 //! What goes on in the lab: requests, hands at buttons, faults that come and go. Chosen by chance, until peace.
 
 use coordinator_core::{
-    Ask, Fact, GroupSpec, MachineId, MachineSpec, NodeRef, OverridePower, PowerPolicy, Request,
-    Ticket,
+    Ask, Fact, GroupSpec, MachineId, MachineSpec, NodeRef, OverridePower, PodRef, PodSeen,
+    PodStanding, PowerPolicy, Request, Ticket,
 };
 use proto_mqtt::key::{COORDINATOR_KID, Signer};
 use proto_mqtt::{AgentTopic, Envelope, Payload, Purpose};
@@ -415,7 +415,14 @@ impl World {
         if node.is_none_or(|node| node.unschedulable || !node.ready) {
             return;
         }
-        let pods = vec!["default/late".to_owned()];
+        let (namespace, uid) = ("default".to_owned(), format!("late-{}", self.now_ms));
+        let pod = PodRef {
+            namespace,
+            name: "late".to_owned(),
+            uid,
+        };
+        let standing = PodStanding::Controlled;
+        let pods = vec![PodSeen { pod, standing }];
         self.cluster.pods.insert(name.clone(), pods);
         let ms = self.dice.between(5_000, 60_000);
         self.after(ms, Event::Deed(Deed::PodsGo(name)));

@@ -1,5 +1,8 @@
 //! Core Nodes: fenced, brought back, deleted, suspended; what runs on them.
 
+use coordinator_core::PodStanding;
+use k8s_openapi::api::core::v1::Pod;
+
 use super::*;
 
 const POWER_OFF: &str = "homelab-autoscaler.dev/power-off";
@@ -286,10 +289,16 @@ async fn a_machine_deleted_while_fenced_leaves_no_mark_on_its_node() -> Result<(
 async fn pods_that_do_not_belong_to_a_node_are_listed() -> Result<()> {
     let stage = Stage::set().await?;
     stage.node("nuc1", json!({})).await?;
-    let owner = json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": true}]);
+    let owned = |kind: &str| {
+        let owner = json!({"apiVersion": "apps/v1", "kind": kind, "name": "d", "uid": "u", "controller": true});
+        json!({"ownerReferences": [owner]})
+    };
     for (name, metadata) in [
-        ("web", json!({})),
-        ("agent", json!({"ownerReferences": owner})),
+        ("pet", json!({})),
+        ("web", owned("ReplicaSet")),
+        ("agent", owned("DaemonSet")),
+        ("done", owned("Job")),
+        ("going", owned("StatefulSet")),
     ] {
         let mut object = json!({
             "metadata": metadata,
@@ -298,6 +307,12 @@ async fn pods_that_do_not_belong_to_a_node_are_listed() -> Result<()> {
         object["metadata"]["name"] = name.into();
         stage.create("v1", "Pod", Some("lab"), object).await?;
     }
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), "lab");
+    let done = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+    pods.patch_status("done", &PatchParams::default(), &done)
+        .await?;
+    // Bound to a Node whose kubelet never ends it.
+    pods.delete("going", &DeleteParams::default()).await?;
     let (shell, _running) = stage.leader().await?;
     let list = Action::ListPods {
         machine: nuc1(),
@@ -308,8 +323,19 @@ async fn pods_that_do_not_belong_to_a_node_are_listed() -> Result<()> {
             Fact::PodsListed { outcome, .. } => Some(outcome.clone()),
             _ => None,
         })
-        .await?;
-    ensure!(listed == Ok(vec!["lab/web".to_owned()]), "{listed:?}");
+        .await?
+        .map_err(anyhow::Error::msg)?;
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|seen| (seen.pod.to_string(), seen.standing))
+        .collect();
+    let expected = [
+        ("going", PodStanding::Ending),
+        ("pet", PodStanding::Bare),
+        ("web", PodStanding::Controlled),
+    ];
+    let expected = expected.map(|(name, standing)| (format!("lab/{name}"), standing));
+    ensure!(listed == expected, "{listed:?}");
     Ok(())
 }
 

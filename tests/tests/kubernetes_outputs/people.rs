@@ -160,6 +160,7 @@ fn shown() -> View {
         why: "WakeUnanswered",
         message: "no heartbeat yet".into(),
         by: String::new(),
+        drain: None,
         provider_id: String::new(),
         proven_at_ms: None,
         deadline_ms: None,

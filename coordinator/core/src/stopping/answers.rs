@@ -7,14 +7,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::orders::{Obstacle, order_once_stored, wait_out};
-use super::{Step, Stopping, said_so_itself};
+use super::{Step, Stopping, drain, said_so_itself};
 use crate::agents::Agents;
 use crate::facts::{Report, ReportState};
 use crate::ids::CommandId;
 use crate::lab::Ctx;
-use crate::machine::{Machine, Phase, list};
+use crate::machine::{Machine, Phase};
+use crate::pods::{PodSeen, names};
 use crate::record::OperationKind;
 use crate::why::Why;
+use crate::wishes::Drainer;
 
 /// A pod list came back while the machine must be left alone: it says nothing about later.
 pub(crate) fn list_again(machine: &mut Machine) {
@@ -25,10 +27,11 @@ pub(crate) fn list_again(machine: &mut Machine) {
     }
 }
 
-/// Takes in a pod list. Only an empty one lets the order go out, at once.
+/// Takes in a pod list. Only an empty one lets the order go out, at once; from any other a drain of our own goes on.
 pub(crate) fn pods_listed(
     machine: &mut Machine,
-    outcome: Result<Vec<String>, String>,
+    outcome: Result<Vec<PodSeen>, String>,
+    drainer: Drainer,
     agents: &mut Agents,
     ctx: &mut Ctx<'_>,
 ) {
@@ -39,9 +42,15 @@ pub(crate) fn pods_listed(
         return;
     }
     match outcome {
-        Ok(pods) if pods.is_empty() => order_once_stored(machine, &mut stopping, agents, ctx),
+        Ok(pods) if pods.is_empty() => {
+            stopping.drain = None;
+            order_once_stored(machine, &mut stopping, agents, ctx);
+        }
+        Ok(pods) if drainer == Drainer::Coordinator => {
+            drain::go_on(machine, &mut stopping, pods, ctx);
+        }
         Ok(pods) => {
-            let message = format!("Not stopped: {} still run on it", list(&pods));
+            let message = format!("Not stopped: {} still run on it", names(&pods));
             wait_out(
                 machine,
                 &mut stopping,

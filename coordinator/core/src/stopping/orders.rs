@@ -220,11 +220,21 @@ pub(crate) fn wait_out(
     obstacle: Obstacle,
     ctx: &mut Ctx<'_>,
 ) {
-    let again_ms = ctx.now.boot_ms.saturating_add(obstacle.again_in_ms);
+    look_again(machine, stopping, obstacle.again_in_ms, ctx);
+    machine.complain(obstacle.why, obstacle.message, ctx);
+}
+
+/// Nothing goes out before what stands in the way was looked at again.
+pub(crate) fn look_again(
+    machine: &mut Machine,
+    stopping: &mut Stopping,
+    in_ms: u64,
+    ctx: &mut Ctx<'_>,
+) {
+    let again_ms = ctx.now.boot_ms.saturating_add(in_ms);
     ctx.at(again_ms);
     stopping.step = Step::Waiting { again_ms };
     if !stopping.order_left {
         machine.order_stayed();
     }
-    machine.complain(obstacle.why, obstacle.message, ctx);
 }

@@ -64,6 +64,7 @@ pub(super) fn verdict(
         | Step::Appearing { .. }
         | Step::Fencing { .. }
         | Step::Listing { .. }
+        | Step::Evicting { .. }
         | Step::Waiting { .. }
         | Step::Ordered { .. } => Outcome::Pending,
     }

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use coordinator_core::{
-    Action, AgentId, Ask, Beat, Command, Fact, GroupRecord, GroupSpec, Joins, Lab, MachineId,
-    MachineRecord, MachineSpec, NodeSeen, NotSent, Now, OverridePower, PhaseName, Policy,
-    PowerPolicy, PowerRead, Repeat, Report, ReportState, Request, Taint, Ticket, Timeouts, Verb,
+    Action, AgentId, Ask, Beat, Command, Eviction, EvictionOutcome, Fact, GroupRecord, GroupSpec,
+    Joins, Lab, MachineId, MachineRecord, MachineSpec, NodeSeen, NotSent, Now, OverridePower,
+    PhaseName, PodSeen, PodStanding, Policy, PowerPolicy, PowerRead, Repeat, Report, ReportState,
+    Request, Taint, Ticket, Timeouts, Verb,
 };
 
-use crate::declare::{bmc, decrease, delete, group_id, group_spec, increase, relay_info};
+use crate::declare::{bmc, decrease, delete, group_id, group_spec, increase, pod, relay_info};
 
 /// A variant list with all of its members.
 macro_rules! named {
@@ -28,8 +29,8 @@ macro_rules! named {
 named!(
     /// Where the machine is: its phase, and the step of a stop.
     Start {
-        Unknown, Off, Waking, WakeFailed, Running, Silent, Appearing, Fencing, Listing, ListingAgain, HeldByPods,
-        Ordered, GoingDown,
+        Unknown, Off, Waking, WakeFailed, Running, Silent, Appearing, Fencing, Listing, ListingAgain, Evicting, Draining,
+        HeldByPods, Ordered, GoingDown,
     }
 );
 
@@ -38,13 +39,14 @@ named!(
     Input {
         Heard, Silence, BmcOn, BmcOff, BmcOther, Increase, Delete, Decrease, AskOn, AskOff, Release, Retry, ConfirmOff,
         Prove, AlwaysOn, AlwaysOff, Unmanage, Pause, Accepted, Running, Done, Refused, Failed, Interrupted, Unheard,
-        Fenced, FenceFailed, PodsGone, PodsLeft, PodsUnknown, NodeGone, TimeUp, Restart, DeclareAnew, GroupRemoved,
+        Fenced, FenceFailed, PodsGone, PodsLeft, PodsBare, PodsUnknown, Evicted, Withheld, NodeGone, TimeUp, Restart, DeclareAnew, GroupRemoved,
         Following,
     }
 );
 
 const BOOT_MS: u64 = 120_000;
 const STOP_MS: u64 = 60_000;
+const DRAIN_MS: u64 = 90_000;
 const FENCE: &str = "homelab-autoscaler.dev/power-off";
 
 pub(crate) struct Bench {
@@ -68,6 +70,7 @@ fn spec() -> MachineSpec {
         timeouts: Timeouts {
             boot_ms: BOOT_MS,
             stop_ms: STOP_MS,
+            drain_ms: DRAIN_MS,
             off_hold_ms: 60_000,
         },
         ..bmc("r1")
@@ -170,9 +173,17 @@ impl Bench {
                 bench = Self::at(Start::Listing);
                 bench.apply(Input::PodsGone);
             }
-            Start::HeldByPods => {
+            Start::Evicting => {
                 bench = Self::at(Start::Listing);
                 bench.apply(Input::PodsLeft);
+            }
+            Start::Draining => {
+                bench = Self::at(Start::Evicting);
+                bench.apply(Input::Withheld);
+            }
+            Start::HeldByPods => {
+                bench = Self::at(Start::Listing);
+                bench.apply(Input::PodsBare);
             }
             Start::Ordered => {
                 bench = Self::at(Start::ListingAgain);
@@ -242,7 +253,14 @@ impl Bench {
                 outcome: Err("timeout".into()),
             }),
             Input::PodsGone => self.pods(Ok(Vec::new())),
-            Input::PodsLeft => self.pods(Ok(vec!["default/late".into()])),
+            Input::PodsLeft => self.pods(Ok(vec![pod("late", PodStanding::Controlled)])),
+            Input::PodsBare => self.pods(Ok(vec![pod("late", PodStanding::Bare)])),
+            Input::Evicted => self.evicted(EvictionOutcome::Accepted),
+            Input::Withheld => self.evicted(EvictionOutcome::Withheld {
+                budget: "The disruption budget late needs 1 healthy pods and has 1 currently"
+                    .into(),
+                retry_after_ms: None,
+            }),
             Input::PodsUnknown => self.pods(Err("timeout".into())),
             Input::NodeGone => {
                 self.node = None;
@@ -343,9 +361,18 @@ impl Bench {
         self.tell(Fact::Fenced { machine, outcome });
     }
 
-    fn pods(&mut self, outcome: Result<Vec<String>, String>) {
+    fn pods(&mut self, outcome: Result<Vec<PodSeen>, String>) {
         let machine = id();
         self.tell(Fact::PodsListed { machine, outcome });
+    }
+
+    fn evicted(&mut self, outcome: EvictionOutcome) {
+        let pod = pod("late", PodStanding::Controlled).pod;
+        let told = Fact::Evicted {
+            machine: id(),
+            pods: vec![Eviction { pod, outcome }],
+        };
+        self.tell(told);
     }
 
     fn unheard(&mut self) {
@@ -438,6 +465,7 @@ impl Bench {
             Action::Send(command) => self.sent(command),
             Action::Fence { .. } => self.words.push("Fence"),
             Action::ListPods { .. } => self.words.push("ListPods"),
+            Action::Evict { .. } => self.words.push("Evict"),
             Action::RetireNode { .. } => self.words.push("RetireNode"),
             Action::PatchNode { machine, patch } => {
                 self.words.push("PatchNode");

@@ -2,8 +2,8 @@
 
 use coordinator_core::{
     AgentId, AgentInfo, Concerns, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins, MachineId,
-    MachineSpec, Mode, NodeObjectPolicy, NodeRef, PowerPolicy, Redfish, Request, StopMethod,
-    Timeouts, WakeMethod, WakeOnLan,
+    MachineSpec, Mode, NodeObjectPolicy, NodeRef, PodRef, PodSeen, PodStanding, PowerPolicy,
+    Redfish, Request, StopMethod, Timeouts, WakeMethod, WakeOnLan,
 };
 
 use crate::world::Sim;
@@ -58,6 +58,7 @@ pub(crate) fn machine_spec(name: &str) -> MachineSpec {
         redfish: None,
         timeouts: Timeouts {
             boot_ms: 600_000,
+            drain_ms: 600_000,
             stop_ms: 300_000,
             off_hold_ms: 60_000,
         },
@@ -92,6 +93,18 @@ pub(crate) fn bmc(name: &str) -> MachineSpec {
             ca: None,
         }),
         ..machine_spec(name)
+    }
+}
+
+/// A pod in namespace `default` that does not belong to its Node.
+pub(crate) fn pod(name: &str, standing: PodStanding) -> PodSeen {
+    PodSeen {
+        pod: PodRef {
+            namespace: "default".into(),
+            name: name.into(),
+            uid: format!("uid-{name}"),
+        },
+        standing,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use coordinator_core::{
     Answer, Ask, Fact, ForceOff, Joins, MachineId, MachineSpec, NodeSeen, OverridePower, PhaseName,
-    Request, Timeouts, Verb,
+    PodStanding, Request, Timeouts, Verb,
 };
 
-use crate::declare::{bmc, delete, group, increase, kubelet, lab};
+use crate::declare::{bmc, delete, group, increase, kubelet, lab, pod};
 use crate::steps::{phase, running};
 use crate::world::{Effect, World};
 
@@ -113,7 +113,9 @@ fn a_machine_whose_power_alone_was_seen_is_not_stopped_in_whatever_boot() {
 #[test]
 fn a_machine_that_is_declared_anew_is_still_not_stopped_under_its_pods() {
     let mut world = running(vec![group(), kubelet("k1")], 1);
-    world.pods.insert("k1".into(), vec!["default/late".into()]);
+    world
+        .pods
+        .insert("k1".into(), vec![pod("late", PodStanding::Controlled)]);
     assert_eq!(world.call(delete(&["k1"])), Answer::Done);
     world.run_for(20_000);
     world.redeclare(Fact::MachineRemoved(MachineId::new("k1")));
@@ -147,7 +149,9 @@ fn power_is_not_cut_over_pods_of_a_node_that_shows_up_after_the_order() {
         ..NodeSeen::default()
     };
     world.nodes.insert("r1".into(), node.clone());
-    world.pods.insert("r1".into(), vec!["default/late".into()]);
+    world
+        .pods
+        .insert("r1".into(), vec![pod("late", PodStanding::Controlled)]);
     world.tell(Fact::NodeSeen(node));
     world.run_for(900_000);
     assert!(world.sims["r1"].on);

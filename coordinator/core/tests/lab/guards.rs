@@ -1,13 +1,13 @@
 //! What must not move power: pauses, repeated reports, machines that were on all along, Nodes of machines that live.
 
 use coordinator_core::{
-    AgentId, AgentInfo, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName, Policy,
-    PowerRead, Repeat, Report, ReportState, Timeouts,
+    AgentId, AgentInfo, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName,
+    PodStanding, Policy, PowerRead, Repeat, Report, ReportState, Timeouts,
 };
 
 use crate::declare::{
     bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab, machine,
-    machine_spec, relay_info,
+    machine_spec, pod, relay_info,
 };
 use crate::steps::{phase, running};
 use crate::world::World;
@@ -59,7 +59,9 @@ fn a_result_that_is_repeated_is_read_once() {
 #[test]
 fn a_pause_holds_up_what_is_under_way() {
     let mut world = running(vec![group(), kubelet("k1")], 1);
-    world.pods.insert("k1".into(), vec!["default/late".into()]);
+    world
+        .pods
+        .insert("k1".into(), vec![pod("late", PodStanding::Controlled)]);
     assert_eq!(world.call(delete(&["k1"])), Answer::Done);
     world.run_for(20_000);
     world.redeclare(Fact::GroupApplied(GroupSpec {
@@ -84,7 +86,9 @@ fn a_relay_that_became_the_last_one_after_its_order_is_not_stopped() {
         }
         .into(),
     ));
-    world.pods.insert("k1".into(), vec!["default/late".into()]);
+    world
+        .pods
+        .insert("k1".into(), vec![pod("late", PodStanding::Controlled)]);
     assert_eq!(world.call(delete(&["k1"])), Answer::Done);
     world.run_for(20_000);
     world.relays.insert("pi".into(), false);
@@ -130,6 +134,7 @@ fn power_is_not_cut_over_pods_that_still_run() {
     let timeouts = Timeouts {
         boot_ms: 600_000,
         stop_ms: 60_000,
+        drain_ms: 600_000,
         off_hold_ms: 60_000,
     };
     let spec = MachineSpec {
@@ -139,7 +144,9 @@ fn power_is_not_cut_over_pods_that_still_run() {
         ..bmc("r1")
     };
     let mut world = running(vec![group(), Fact::MachineApplied(spec)], 1);
-    world.pods.insert("r1".into(), vec!["default/late".into()]);
+    world
+        .pods
+        .insert("r1".into(), vec![pod("late", PodStanding::Controlled)]);
     assert_eq!(world.call(delete(&["r1"])), Answer::Done);
     world.run_for(600_000);
     assert!(world.sims["r1"].on && world.stopped().is_empty());

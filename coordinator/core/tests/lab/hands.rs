@@ -3,8 +3,9 @@
 //! Holds: every outcome comes back as a fact a little later; an agent that is down or mute answers nothing.
 
 use coordinator_core::{
-    Action, Command, Cordon, Fact, GroupId, GroupRecord, MachineId, NodeObjectPolicy, NodePatch,
-    PowerRead, Repeat, Report, ReportState, StoreFault, Taint, Verb,
+    Action, Command, Cordon, Eviction, EvictionOutcome, Fact, GroupId, GroupRecord, MachineId,
+    NodeObjectPolicy, NodePatch, PodRef, PodStanding, PowerRead, Repeat, Report, ReportState,
+    StoreFault, Taint, Verb,
 };
 
 use crate::world::{Effect, Store, World};
@@ -74,6 +75,7 @@ impl World {
                     },
                 );
             }
+            Action::Evict { machine, pods } => self.evict(machine, pods),
             Action::PatchNode { machine, patch } => self.patch(machine, patch),
             Action::RetireNode {
                 machine,
@@ -104,6 +106,24 @@ impl World {
             let record = stored.clone();
             self.later(3, Fact::CommitLost { group, record });
         }
+    }
+
+    /// What may leave ends until the test takes it away.
+    fn evict(&mut self, machine: MachineId, pods: Vec<PodRef>) {
+        let outcome_of = |pod: PodRef| {
+            self.evictions.push((self.now_ms, pod.name.clone()));
+            let kept = self.keeps.get(&pod.name).cloned();
+            let outcome = kept.unwrap_or(EvictionOutcome::Accepted);
+            let running = self.pods.values_mut().flatten();
+            for seen in running.filter(|seen| seen.pod == pod) {
+                if outcome == EvictionOutcome::Accepted {
+                    seen.standing = PodStanding::Ending;
+                }
+            }
+            Eviction { pod, outcome }
+        };
+        let pods = pods.into_iter().map(outcome_of).collect();
+        self.later(4, Fact::Evicted { machine, pods });
     }
 
     fn fence(&mut self, machine: MachineId, name: &str, cordon: Cordon) {

@@ -4,6 +4,7 @@ mod adoption;
 mod bench;
 mod declare;
 mod doubt;
+mod drains;
 mod escalation;
 mod failures;
 mod guards;

@@ -1,17 +1,21 @@
 //! What a restart must not change: orders that never left can be called back, failures stay told.
 
 use coordinator_core::{
-    Answer, Fact, GroupSpec, InstanceState, MachineId, Mode, PhaseName, PowerPolicy,
+    Answer, Fact, GroupSpec, InstanceState, MachineId, Mode, PhaseName, PodStanding, PowerPolicy,
 };
 
-use crate::declare::{delete, group, group_id, group_spec, increase, kubelet, lab, machine_spec};
+use crate::declare::{
+    delete, group, group_id, group_spec, increase, kubelet, lab, machine_spec, pod,
+};
 use crate::steps::{phase, running};
 use crate::world::World;
 
 /// Ordered off, and held up by a pod, as the coordinator is killed.
 fn held_up_over_a_restart() -> World {
     let mut world = running(vec![group(), kubelet("k1")], 1);
-    world.pods.insert("k1".into(), vec!["default/db".into()]);
+    world
+        .pods
+        .insert("k1".into(), vec![pod("db", PodStanding::Controlled)]);
     assert_eq!(world.call(delete(&["k1"])), Answer::Done);
     world.run_for(60_000);
     assert_eq!(phase(&mut world, "k1"), PhaseName::Stopping);
@@ -55,7 +59,9 @@ fn pods_are_listed_once_more_after_the_order_is_stored() {
     while !stored(&world) {
         world.run_for(1);
     }
-    world.pods.insert("k1".into(), vec!["default/late".into()]);
+    world
+        .pods
+        .insert("k1".into(), vec![pod("late", PodStanding::Controlled)]);
     world.run_for(60_000);
     assert!(world.stopped().is_empty(), "a pod came in between");
     assert!(!stored(&world), "so the order can still be called back");

@@ -1,11 +1,11 @@
 //! What the store refuses, who is not heard, and what a restart must not forget.
 
 use coordinator_core::{
-    Action, Answer, Ask, Fact, MachineId, NodeSeen, NotSent, OverridePower, Request, StoreFault,
-    Ticket,
+    Action, Answer, Ask, Fact, MachineId, NodeSeen, NotSent, OverridePower, PodStanding, Request,
+    StoreFault, Ticket,
 };
 
-use crate::declare::{group, increase, kubelet, lab, machine_spec};
+use crate::declare::{group, increase, kubelet, lab, machine_spec, pod};
 use crate::steps::running;
 use crate::world::{Store, World};
 
@@ -98,7 +98,9 @@ fn a_persons_cordon_is_known_again_after_a_restart_while_the_fence_stands() {
     };
     world.nodes.insert("m1".into(), cordoned.clone());
     world.tell(Fact::NodeSeen(cordoned));
-    world.pods.insert("m1".into(), vec!["lab/web".into()]);
+    world
+        .pods
+        .insert("m1".into(), vec![pod("web", PodStanding::Controlled)]);
     let off = Request::Ask {
         machine: MachineId::new("m1"),
         id: "one".into(),

@@ -2,10 +2,12 @@
 
 use coordinator_core::{
     Answer, Fact, ForceOff, GroupSpec, InstanceState, MachineId, MachineSpec, NodeObjectPolicy,
-    PhaseName, PowerState, RejectedKind, Timeouts,
+    PhaseName, PodStanding, PowerState, RejectedKind, Timeouts,
 };
 
-use crate::declare::{bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab};
+use crate::declare::{
+    bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab, pod,
+};
 use crate::steps::{phase, running};
 use crate::world::{Store, World};
 
@@ -89,11 +91,13 @@ fn one_foreign_node_among_several_stops_none() {
 #[test]
 fn pods_that_do_not_belong_there_hold_the_stop_up() {
     let mut world = running(vec![group(), kubelet("k1")], 1);
-    world.pods.insert("k1".into(), vec!["default/late".into()]);
+    let late = pod("late", PodStanding::Controlled);
+    world.pods.insert("k1".into(), vec![late]);
     assert_eq!(world.call(delete(&["k1"])), Answer::Done);
     world.run_for(60_000);
     assert!(world.stopped().is_empty());
     assert!(world.reasons().contains(&"PodsStillRunning"));
+    assert!(world.evictions.is_empty(), "the autoscaler has drained it");
     world.pods.clear();
     world.run_for(30_000);
     assert_eq!(world.stops("k1"), 1);
@@ -189,6 +193,7 @@ fn power_is_cut_only_where_that_is_allowed() {
         let timeouts = Timeouts {
             boot_ms: 600_000,
             stop_ms: 60_000,
+            drain_ms: 600_000,
             off_hold_ms: 60_000,
         };
         let spec = MachineSpec {

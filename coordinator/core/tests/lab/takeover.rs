@@ -1,8 +1,8 @@
 //! A process that follows takes over: it knows what the one before has stored, not what it read itself at its start.
 
-use coordinator_core::{Answer, Fact, MachineId, PhaseName};
+use coordinator_core::{Answer, Fact, MachineId, PhaseName, PodStanding};
 
-use crate::declare::{delete, group, kubelet, lab};
+use crate::declare::{delete, group, kubelet, lab, pod};
 use crate::steps::{phase, running};
 use crate::world::World;
 
@@ -29,7 +29,9 @@ fn taken_over(world: &mut World, early: Vec<(MachineId, coordinator_core::Machin
 fn an_order_of_the_leader_before_is_carried_to_its_end() {
     let mut world = running(vec![group(), kubelet("k1")], 1);
     let early = world.store_machines.clone().into_iter().collect();
-    world.pods.insert("k1".into(), vec!["lab/web".into()]);
+    world
+        .pods
+        .insert("k1".into(), vec![pod("web", PodStanding::Controlled)]);
     assert_eq!(world.call(delete(&["k1"])), Answer::Done);
     world.run_for(20_000);
     taken_over(&mut world, early);

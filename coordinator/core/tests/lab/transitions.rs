@@ -67,6 +67,8 @@ fn phase_of(start: Start) -> PhaseName {
         | Start::Fencing
         | Start::Listing
         | Start::ListingAgain
+        | Start::Evicting
+        | Start::Draining
         | Start::HeldByPods
         | Start::Ordered
         | Start::GoingDown => PhaseName::Stopping,
@@ -94,6 +96,7 @@ fn input_of(fact: &Fact) -> Option<Input> {
         Fact::NodeGone { .. } => Some(Input::NodeGone),
         Fact::Fenced { .. } => Some(Input::Fenced),
         Fact::PodsListed { .. } => Some(Input::PodsGone),
+        Fact::Evicted { .. } => Some(Input::Evicted),
         Fact::GroupRemoved(_) => Some(Input::GroupRemoved),
         Fact::Following => Some(Input::Following),
         Fact::Committed { .. }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coordinator_core::{
-    AgentId, AgentInfo, Answer, Beat, Command, Event, Fact, GroupId, GroupRecord, Joins, Lab,
-    MachineId, MachineRecord, NodeSeen, Now, Policy, Request, Ticket, Token,
+    AgentId, AgentInfo, Answer, Beat, Command, Event, EvictionOutcome, Fact, GroupId, GroupRecord,
+    Joins, Lab, MachineId, MachineRecord, NodeSeen, Now, PodSeen, Policy, Request, Ticket, Token,
 };
 
 use crate::declare;
@@ -81,7 +81,12 @@ pub(crate) struct World {
     pub(crate) sims: BTreeMap<String, Sim>,
     pub(crate) relays: BTreeMap<String, bool>,
     pub(crate) nodes: BTreeMap<String, NodeSeen>,
-    pub(crate) pods: BTreeMap<String, Vec<String>>,
+    /// By Node.
+    pub(crate) pods: BTreeMap<String, Vec<PodSeen>>,
+    /// What evictions of a pod come to, by its name; of any other, that it leaves.
+    pub(crate) keeps: BTreeMap<String, EvictionOutcome>,
+    /// Pods that were to be evicted, and when.
+    pub(crate) evictions: Vec<(u64, String)>,
     pub(crate) effects: Vec<(u64, Effect)>,
     pub(crate) answers: BTreeMap<u64, (u64, Answer)>,
     pub(crate) events: Vec<Event>,
@@ -130,6 +135,8 @@ impl World {
             relays: BTreeMap::from([("pi".to_owned(), true)]),
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
+            keeps: BTreeMap::new(),
+            evictions: Vec::new(),
             effects: Vec::new(),
             answers: BTreeMap::new(),
             events: Vec::new(),

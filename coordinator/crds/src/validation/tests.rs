@@ -101,7 +101,7 @@ fn defaults_are_those_of_the_api() {
     };
     let expected = json!({
         "group": "workers", "power": "Auto", "forceOff": "Never", "joins": "Kubelet",
-        "timeouts": {"boot": "10m", "stop": "5m", "offHold": "1m"},
+        "timeouts": {"boot": "10m", "drain": "10m", "stop": "5m", "offHold": "1m"},
         "wakeOnLAN": {"mac": "1c:69:7a:0b:11:02", "segment": "default", "ports": [9, 7]},
     });
     assert_eq!(serde_json::to_value(&node.spec).unwrap(), expected);

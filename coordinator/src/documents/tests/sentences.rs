@@ -176,6 +176,7 @@ impl Ring {
             | Action::Answer { .. }
             | Action::Fence { .. }
             | Action::ListPods { .. }
+            | Action::Evict { .. }
             | Action::PatchNode { .. }
             | Action::RetireNode { .. } => {}
         }

@@ -144,6 +144,7 @@ fn a_machine_is_called_after_its_object_and_woken_by_what_it_declares() {
         spec.timeouts,
         core::Timeouts {
             boot_ms: 600_000,
+            drain_ms: 600_000,
             stop_ms: 300_000,
             off_hold_ms: 60_000
         }

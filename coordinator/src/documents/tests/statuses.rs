@@ -16,6 +16,7 @@ pub(super) fn machine_view() -> MachineView {
         why: "",
         message: "Runs as wanted.".into(),
         by: String::new(),
+        drain: None,
         provider_id: "homelab://lab/nuc1".into(),
         proven_at_ms: Some(NOW),
         deadline_ms: None,

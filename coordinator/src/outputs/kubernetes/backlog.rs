@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use coordinator_core::{
-    AgentId, Cordon, Event, GroupId, MachineId, MachineRecord, NodeObjectPolicy, NodePatch,
+    AgentId, Cordon, Event, GroupId, MachineId, MachineRecord, NodeObjectPolicy, NodePatch, PodRef,
 };
 
 use super::commits::Swap;
@@ -74,6 +74,10 @@ pub(super) enum OnNode {
         machine: MachineId,
         node: String,
     },
+    Evict {
+        machine: MachineId,
+        pods: Vec<PodRef>,
+    },
     Patch {
         machine: MachineId,
         patch: Box<NodePatch>,
@@ -91,6 +95,7 @@ impl OnNode {
         match self {
             Self::Fence { machine, .. }
             | Self::ListPods { machine, .. }
+            | Self::Evict { machine, .. }
             | Self::Patch { machine, .. }
             | Self::Retire { machine, .. } => machine,
         }
@@ -264,7 +269,9 @@ mod tests {
             Job::PinKey(_) => "pin".into(),
             Job::OnNode(OnNode::ListPods { node, .. }) => format!("list {node}"),
             Job::OnNode(OnNode::Retire { node, .. }) => format!("retire {node}"),
-            Job::OnNode(OnNode::Fence { .. } | OnNode::Patch { .. }) => "node".into(),
+            Job::OnNode(OnNode::Fence { .. } | OnNode::Evict { .. } | OnNode::Patch { .. }) => {
+                "node".into()
+            }
             Job::Event(event) => format!("event {}", event.message),
             Job::Complaint(_) => "complaint".into(),
             Job::Undo { tries, .. } => format!("undo {tries}"),

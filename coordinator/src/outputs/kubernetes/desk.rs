@@ -19,7 +19,7 @@ use super::{
     commits, complaints,
     described::Described,
     events::{Events, Telling},
-    nodes, pause, pods,
+    evictions, nodes, pause, pods,
     postponed::Postponed,
     records,
     writer::Writer,
@@ -269,6 +269,10 @@ async fn on_node(desk: &Desk, work: OnNode) {
                 outcome: listed.map_err(text),
             }
         }
+        OnNode::Evict { machine, pods } => Fact::Evicted {
+            machine,
+            pods: evictions::evict(writer, pods).await,
+        },
         OnNode::Patch { machine, patch } => {
             let outcome = nodes::change(writer, &machine, &patch).await.map_err(text);
             Fact::NodeDone { machine, outcome }

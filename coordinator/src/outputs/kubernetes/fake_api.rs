@@ -71,6 +71,22 @@ pub(super) fn writer(answer: impl Fn(&Method) -> Reply + Send + Sync + 'static) 
     (writer, asked)
 }
 
+/// A writer that leads, in front of a server that answers like this to a path and what is sent there.
+pub(super) fn asked_with_body(
+    answer: impl Fn(&str, Value) -> Reply + Send + Sync + 'static,
+) -> Writer {
+    let answer = Arc::new(answer);
+    served(move |request: Request<Body>| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect_bytes().await.unwrap();
+            let sent = serde_json::from_slice(&body).unwrap();
+            answered(answer(parts.uri.path(), sent))
+        }
+    })
+}
+
 fn served<F>(mut answer: impl FnMut(Request<Body>) -> F + Send + 'static) -> Writer
 where
     F: Future<Output = Response<Body>> + Send + 'static,

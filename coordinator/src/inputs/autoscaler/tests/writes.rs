@@ -215,6 +215,7 @@ impl Outputs for Store {
             | Action::Ping { .. }
             | Action::Fence { .. }
             | Action::ListPods { .. }
+            | Action::Evict { .. }
             | Action::PatchNode { .. }
             | Action::RetireNode { .. }
             | Action::Event(_) => return,
@@ -299,6 +300,7 @@ fn machine(number: usize) -> MachineSpec {
         redfish: None,
         timeouts: Timeouts {
             boot_ms: 600_000,
+            drain_ms: 600_000,
             stop_ms: 300_000,
             off_hold_ms: 60_000,
         },

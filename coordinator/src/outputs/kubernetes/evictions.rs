@@ -1,0 +1,101 @@
+//! Asking pods to leave, through the Eviction API, so that their disruption budgets hold.
+//!
+//! In: pods. Out: what became of each.
+//! Holds: only the pod that was listed is evicted: one of the same name that took its place has another uid.
+//! Holds: as many at once as are handed over, each for [`CALL`] at most.
+
+use coordinator_core::{Eviction, EvictionOutcome, PodRef};
+use futures::future::join_all;
+use k8s_openapi::{
+    api::{core::v1::Pod, policy::v1 as policy},
+    apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions},
+};
+use kube::{
+    api::PostParams,
+    core::{Status, response::StatusSummary},
+};
+
+use super::writer::Writer;
+use crate::{inputs::kubernetes::CALL, metrics::ApiWrite};
+
+/// What the API server calls the cause of a refusal that comes from a budget.
+const BUDGET: &str = "DisruptionBudget";
+/// What it calls a fault of its own, which may be over the next time.
+const OWN_FAULT: &str = "InternalError";
+
+/// Asks each of these pods to leave.
+pub(super) async fn evict(writer: &Writer, pods: Vec<PodRef>) -> Vec<Eviction> {
+    let asked = pods.into_iter().map(|pod| async move {
+        let outcome = ask(writer, &pod).await;
+        tracing::debug!(%pod, ?outcome, "asked a pod to leave");
+        Eviction { pod, outcome }
+    });
+    join_all(asked).await
+}
+
+async fn ask(writer: &Writer, pod: &PodRef) -> EvictionOutcome {
+    let unanswered = |fault: String| EvictionOutcome::Unanswered {
+        fault,
+        retry_after_ms: None,
+    };
+    if let Err(fault) = writer.may_write(ApiWrite::Eviction) {
+        return unanswered(fault.to_string());
+    }
+    let api = writer.shared.cluster.namespaced::<Pod>(&pod.namespace);
+    let parameters = PostParams::default();
+    // Not the client's own method for this: it sends the precondition under a name that the API server does not know.
+    let body = eviction(pod);
+    let call = api.create_subresource::<_, Status>("eviction", &pod.name, &parameters, &body);
+    match tokio::time::timeout(CALL, call).await {
+        Ok(Ok(status)) => outcome(&status),
+        Ok(Err(kube::Error::Api(status))) => outcome(&status),
+        Ok(Err(fault)) => unanswered(fault.to_string()),
+        Err(_) => unanswered(format!("nothing within {CALL:?}")),
+    }
+}
+
+fn eviction(pod: &PodRef) -> policy::Eviction {
+    policy::Eviction {
+        metadata: ObjectMeta {
+            namespace: Some(pod.namespace.clone()),
+            name: Some(pod.name.clone()),
+            ..ObjectMeta::default()
+        },
+        delete_options: Some(DeleteOptions {
+            preconditions: Some(Preconditions {
+                uid: Some(pod.uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteOptions::default()
+        }),
+    }
+}
+
+/// What an answer means. A refusal may come with the HTTP code of a success: only the status itself counts.
+fn outcome(status: &Status) -> EvictionOutcome {
+    let told = || status.message.clone();
+    if status.status != Some(StatusSummary::Failure) && status.code < 300 {
+        return EvictionOutcome::Accepted;
+    }
+    let details = status.details.as_ref();
+    let seconds = details.map_or(0, |details| details.retry_after_seconds);
+    let retry_after_ms = (seconds > 0).then(|| u64::from(seconds) * 1000);
+    let mut causes = details.iter().flat_map(|details| &details.causes);
+    let budget = causes.find(|cause| cause.reason == BUDGET);
+    match (status.code, budget) {
+        (404 | 409, _) => EvictionOutcome::Gone,
+        (429, Some(cause)) => EvictionOutcome::Withheld {
+            budget: cause.message.clone(),
+            retry_after_ms,
+        },
+        (500, _) if status.reason != OWN_FAULT => EvictionOutcome::Misconfigured(told()),
+        (408 | 429 | 500.., _) => EvictionOutcome::Unanswered {
+            fault: told(),
+            retry_after_ms,
+        },
+        _ => EvictionOutcome::Forbidden(told()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
