@@ -110,9 +110,16 @@ fn by_reason(picture: &Picture<'_>, status: &NodeStatus) -> Option<String> {
             bmc_of(node)
         ),
         "BootTimeout" => format!("`homelabctl power retry {name}` tries again."),
-        "PodsStillRunning" | "PodsUnknown" => format!(
-            "see what still runs there: `kubectl get pods -A --field-selector spec.nodeName={}`.",
-            node.spec.node_name.as_deref().unwrap_or(name)
+        "PodsStillRunning" | "PodsUnknown" | "DrainBlocked" => format!(
+            "see what still runs there: `kubectl get pods -A --field-selector spec.nodeName={}` (budgets: `kubectl get pdb -A`); \
+             {}.",
+            node.spec.node_name.as_deref().unwrap_or(name),
+            taken_back(status, name)
+        ),
+        "Draining" => format!(
+            "nothing yet: its pods are given time to leave{}; {}.",
+            until(picture, status),
+            taken_back(status, name)
         ),
         "StopRefused" | "StopTimedOut" | "NotStopped" => format!(
             "look at its host: `homelab-agent check` there names maintenance, inhibitors and missing rights; \
@@ -140,10 +147,7 @@ fn by_reason(picture: &Picture<'_>, status: &NodeStatus) -> Option<String> {
 
 fn by_phase(picture: &Picture<'_>, status: &NodeStatus) -> String {
     let name = picture.name();
-    let deadline = status.operation.as_ref().and_then(|o| o.deadline.as_ref());
-    let until = deadline.map_or_else(String::new, |at| {
-        format!(", until {}", moment(unix_ms(at), picture.now_ms))
-    });
+    let until = until(picture, status);
     let unproven = status.wake.as_ref().is_none_or(|w| w.proven_at.is_none());
     match status.phase.as_deref().unwrap_or_default() {
         "Waking" => format!("nothing yet: it is given time{until}."),
@@ -167,6 +171,23 @@ fn by_phase(picture: &Picture<'_>, status: &NodeStatus) -> String {
         _ => format!(
             "`homelabctl status` shows it beside the others; `homelabctl power on {name}` and `off` override it."
         ),
+    }
+}
+
+/// How long what is under way may take.
+fn until(picture: &Picture<'_>, status: &NodeStatus) -> String {
+    let deadline = status.operation.as_ref().and_then(|o| o.deadline.as_ref());
+    deadline.map_or_else(String::new, |at| {
+        format!(", until {}", moment(unix_ms(at), picture.now_ms))
+    })
+}
+
+/// How a person keeps a machine running that is to be stopped.
+fn taken_back(status: &NodeStatus, name: &str) -> String {
+    if status.override_.is_some() {
+        format!("`homelabctl power release {name}` takes the order back")
+    } else {
+        format!("`homelabctl power on {name}` keeps it running")
     }
 }
 

@@ -233,6 +233,12 @@ fn what_keeps_the_coordinator_from_deciding_is_the_first_thing_to_mend() {
 fn each_reason_that_calls_for_a_step_has_one() {
     for (reason, next) in [
         ("PodsStillRunning", "--field-selector spec.nodeName=nuc1`"),
+        ("DrainBlocked", "(budgets: `kubectl get pdb -A`)"),
+        (
+            "DrainBlocked",
+            "`homelabctl power on nuc1` keeps it running",
+        ),
+        ("Draining", "its pods are given time to leave"),
         ("StopRefused", "`homelab-agent check` there"),
         ("NoWayToStop", "`homelabctl agent config nuc1`"),
         ("Silent", "`homelabctl power confirm-off nuc1`"),
