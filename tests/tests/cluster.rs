@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use coordinator_crds::Group;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ use tests::{
     recorder::{Effect, OffHow, Wish},
 };
 
+#[path = "cluster/drains.rs"]
+mod drains;
 #[path = "cluster/failures.rs"]
 mod failures;
 #[path = "cluster/main_job.rs"]

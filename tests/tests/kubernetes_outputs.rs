@@ -7,6 +7,8 @@
 
 #[path = "kubernetes_outputs/deploy.rs"]
 mod deploy;
+#[path = "kubernetes_outputs/evictions.rs"]
+mod evictions;
 #[path = "kubernetes_outputs/leading.rs"]
 mod leading;
 #[path = "kubernetes_outputs/nodes.rs"]

@@ -7,8 +7,10 @@ use coordinator_crds::{Group, Node as Machine};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
+        apps::v1::{DaemonSet, ReplicaSet},
         coordination::v1::Lease,
         core::v1::{ConfigMap, Namespace, Node, Pod, Secret},
+        policy::v1::PodDisruptionBudget,
     },
 };
 use kube::{
@@ -37,6 +39,10 @@ pub(super) async fn empty(client: &Client) -> Result<()> {
     }
     remove(&in_namespace::<Machine>(client, LAB)).await?;
     remove(&in_namespace::<Group>(client, LAB)).await?;
+    remove(&in_namespace::<PodDisruptionBudget>(client, LAB)).await?;
+    // Whoever makes pods goes before them.
+    remove(&in_namespace::<ReplicaSet>(client, LAB)).await?;
+    remove(&in_namespace::<DaemonSet>(client, LAB)).await?;
     remove(&in_namespace::<Pod>(client, LAB)).await?;
     remove(&Api::<Node>::all(client.clone())).await?;
     remove(&in_namespace::<Lease>(client, "kube-node-lease")).await?;

@@ -144,6 +144,16 @@ impl ControlPlane {
         Ok(Client::try_from(self.settings.client_config().await?)?)
     }
 
+    /// The same, making each call once as the coordinator does: one that is put off is not repeated behind its back.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::client`].
+    pub async fn unrepeating_client(&self) -> Result<Client> {
+        let mut config = self.settings.client_config().await?;
+        config.default_retry = false;
+        Ok(Client::try_from(config)?)
+    }
+
     /// Creates our custom resources and waits until the API server serves them.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ pub(crate) struct Stage {
     pub(crate) plane: ControlPlane,
     /// A cluster admin.
     pub(crate) client: Client,
+    /// For shells.
+    unrepeating: Client,
 }
 
 /// One coordinator's shell around a scripted core.
@@ -121,7 +123,12 @@ impl Stage {
                 .create(&PostParams::default(), &definition)
                 .await?;
         }
-        let stage = Self { plane, client };
+        let unrepeating = plane.unrepeating_client().await?;
+        let stage = Self {
+            plane,
+            client,
+            unrepeating,
+        };
         let groups: Api<Group> = Api::namespaced(stage.client.clone(), "lab");
         let machines: Api<Machine> = Api::namespaced(stage.client.clone(), "lab");
         wait::until(LIMIT, "our kinds to be served", async || {
@@ -245,7 +252,7 @@ impl Stage {
     /// A shell that may write for an hour, whoever leads.
     pub(crate) fn shell(&self, identity: &str) -> Shell {
         let shared = Shared {
-            cluster: Cluster::with_client(self.client.clone(), OWN),
+            cluster: Cluster::with_client(self.unrepeating.clone(), OWN),
             mirror: Arc::default(),
             mandate: Mandate::default(),
             metrics: Metrics::unregistered(),
