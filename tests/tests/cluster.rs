@@ -29,6 +29,8 @@ mod prices;
 mod soak;
 #[path = "cluster/spares.rs"]
 mod spares;
+#[path = "cluster/volumes.rs"]
+mod volumes;
 
 /// The tests take turns on one control plane.
 static PLANES: Planes = Planes::new();

@@ -15,10 +15,11 @@ use crate::groups::Group;
 use crate::ids::GroupId;
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, list};
+use crate::node::LOCAL_VOLUME;
 use crate::policy::{AutoscalerVersion, ProviderScheme};
 use crate::record::PowerState;
 use crate::spec::{Mode, NodeObjectPolicy};
-use crate::{identity, template, upkeep};
+use crate::{identity, template, upkeep, volumes};
 
 /// Something that people should mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +36,8 @@ pub enum Concern {
     NodeRenamed,
     /// A machine is off, and a Node stands there for it.
     OldNode,
+    /// A machine holds volumes that exist nowhere else, so the cluster-autoscaler is told to leave it alone.
+    LocalVolume,
     /// Machines of a group differ so much that its template promises far less than most of them bring.
     Heterogeneous,
     /// A machine of a group came with less than the group's template promised.
@@ -50,13 +53,14 @@ pub type Concerns = BTreeMap<Concern, String>;
 
 impl Concern {
     /// Those that machines can have.
-    pub const OF_MACHINES: [Self; 6] = [
+    pub const OF_MACHINES: [Self; 7] = [
         Self::BootAboveProvisionTime,
         Self::MissingCredentials,
         Self::ForeignProviderId,
         Self::ForeignMac,
         Self::NodeRenamed,
         Self::OldNode,
+        Self::LocalVolume,
     ];
     /// Those that groups can have.
     pub const OF_GROUPS: [Self; 4] = [
@@ -76,10 +80,28 @@ impl Concern {
             Self::ForeignMac => "ForeignMAC",
             Self::NodeRenamed => "NodeRenamed",
             Self::OldNode => "OldNode",
+            Self::LocalVolume => LOCAL_VOLUME,
             Self::Heterogeneous => "Heterogeneous",
             Self::TemplateDrift => "TemplateDrift",
             Self::RetainNeedsCa136 => "RetainNeedsCA136",
             Self::UnknownTimeZone => "UnknownTimeZone",
+        }
+    }
+
+    /// How bad it is that it begins.
+    fn severity(self) -> Severity {
+        match self {
+            Self::LocalVolume => Severity::Normal,
+            Self::BootAboveProvisionTime
+            | Self::MissingCredentials
+            | Self::ForeignProviderId
+            | Self::ForeignMac
+            | Self::NodeRenamed
+            | Self::OldNode
+            | Self::Heterogeneous
+            | Self::TemplateDrift
+            | Self::RetainNeedsCa136
+            | Self::UnknownTimeZone => Severity::Warning,
         }
     }
 }
@@ -132,6 +154,12 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
             &lab.orphan_nodes,
             scheme,
         ));
+        let group = lab.groups.get(&machine.spec.group);
+        if let (Some(known), Some(group)) = (&lab.local_volumes, group)
+            && let Some(message) = volumes::concern(known, machine, group)
+        {
+            found.insert(Concern::LocalVolume, message);
+        }
         if machine.concerns != found {
             let about = Subject::Machine(machine.id().clone());
             machine.concerns = tell(&machine.concerns, found, &about, ctx);
@@ -163,7 +191,7 @@ fn tell(before: &Concerns, found: Concerns, about: &Subject, ctx: &mut Ctx<'_>) 
         if !before.contains_key(concern) {
             ctx.out.push(Action::Event(Event {
                 about: about.clone(),
-                severity: Severity::Warning,
+                severity: concern.severity(),
                 reason: concern.as_str(),
                 message: message.clone(),
             }));

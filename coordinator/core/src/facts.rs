@@ -13,6 +13,7 @@ use crate::pods::{Eviction, PodSeen};
 use crate::policy::AutoscalerVersion;
 use crate::record::{GroupRecord, MachineRecord, OverridePower};
 use crate::spec::{GroupSpec, MachineSpec};
+use crate::volumes::LocalVolumes;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,6 +152,8 @@ pub enum Fact {
         /// Its name.
         name: String,
     },
+    /// Which volumes exist on one Node alone, all of them: at start, and after each change.
+    LocalVolumes(Arc<LocalVolumes>),
     /// A Node's Lease was renewed.
     LeaseRenewed {
         /// The Node's name.

@@ -23,6 +23,7 @@ use crate::removal::Removal;
 use crate::routine::{self, Since};
 use crate::spec::Joins;
 use crate::view::View;
+use crate::volumes::LocalVolumes;
 use crate::{choice, concerns, groups, lifecycle, observing, present, removal, requests};
 
 /// The decision core.
@@ -39,6 +40,8 @@ pub struct Lab {
     pub(crate) orphan_machines: BTreeMap<MachineId, MachineRecord>,
     /// Core Nodes of no declared machine, by name: one that is declared later must not be taken for one without a Node.
     pub(crate) orphan_nodes: BTreeMap<String, NodeSeen>,
+    /// `None` until somebody has looked for them.
+    pub(crate) local_volumes: Option<Arc<LocalVolumes>>,
     pub(crate) removals: Vec<Removal>,
     pub(crate) links: Links,
     /// The version that the cluster-autoscaler's latest call told.
@@ -163,6 +166,7 @@ impl Lab {
             orphan_groups: BTreeMap::new(),
             orphan_machines: BTreeMap::new(),
             orphan_nodes: BTreeMap::new(),
+            local_volumes: None,
             removals: Vec::new(),
             links: Links::default(),
             autoscaler: None,

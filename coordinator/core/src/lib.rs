@@ -48,6 +48,7 @@ mod template;
 mod trace;
 mod upkeep;
 mod view;
+mod volumes;
 mod waking;
 mod why;
 mod wishes;
@@ -64,7 +65,8 @@ pub use crate::facts::{
 pub use crate::ids::{AgentId, CommandId, GroupId, MachineId, Now, Ticket, Token};
 pub use crate::lab::Lab;
 pub use crate::node::{
-    CORDONED_BY_PERSON, GROUP_LABEL, POWER_OFF_TAINT, SCALE_DOWN_DISABLED, SCALE_DOWN_DISABLED_BY,
+    CORDONED_BY_PERSON, GROUP_LABEL, HOSTNAME_LABEL, POWER_OFF_TAINT, SCALE_DOWN_DISABLED,
+    SCALE_DOWN_DISABLED_BY,
 };
 pub use crate::pods::{Eviction, EvictionOutcome, PodRef, PodSeen, PodStanding};
 pub use crate::policy::{AutoscalerVersion, NoVersion, Policy, ProviderScheme};
@@ -73,11 +75,13 @@ pub use crate::record::{
     OperationKind, Outage, Override, OverridePower, PowerRecord, PowerState, Quarantine, Witness,
 };
 pub use crate::spec::{
-    Declared, Energy, ForceOff, GroupSpec, Joins, MachineSpec, Mode, NodeObjectPolicy, PowerPolicy,
-    PriceWindow, Redfish, ScaleDown, StopMethod, Timeouts, WakeMethod, WakeOnLan,
+    Declared, Energy, ForceOff, GroupSpec, Joins, LocalVolumePolicy, MachineSpec, Mode,
+    NodeObjectPolicy, PowerPolicy, PriceWindow, Redfish, ScaleDown, StopMethod, Timeouts,
+    WakeMethod, WakeOnLan,
 };
 pub use crate::template::amount;
 pub use crate::view::{
     AgentView, DrainState, GroupView, Instance, InstanceState, MachineView, PhaseName, Template,
     View, Wish,
 };
+pub use crate::volumes::LocalVolumes;

@@ -42,6 +42,11 @@ pub const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-do
 /// Marks that the annotation above is ours and may be taken away again.
 pub const SCALE_DOWN_DISABLED_BY: &str = "homelab-autoscaler.dev/scale-down-disabled-by";
 
+/// Names the host that volumes are pinned to.
+pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+/// Why a Node is marked that holds volumes which exist nowhere else.
+pub(crate) const LOCAL_VOLUME: &str = "LocalVolume";
+
 /// What we write onto Nodes ourselves: no person's, so it does not come back with a returning Node.
 const OWN_ANNOTATIONS: [&str; 2] = [SCALE_DOWN_DISABLED_BY, CORDONED_BY_PERSON];
 
@@ -98,8 +103,19 @@ pub(crate) struct Wanted<'a> {
     pub(crate) cordoned: bool,
     /// Its machine comes back: whatever marked it for removal is stale.
     pub(crate) returning: bool,
-    /// Why the cluster-autoscaler must leave it alone, if it must.
-    pub(crate) protected: Option<&'static str>,
+    /// Whether the cluster-autoscaler must leave it alone.
+    pub(crate) mark: Mark,
+}
+
+/// Whether a Node must tell the cluster-autoscaler to leave it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// It must, for this reason.
+    Due(&'static str),
+    /// It must not, as far as we are concerned.
+    NotDue,
+    /// Nobody has looked for local volumes yet: a mark for them stays.
+    Open,
 }
 
 /// The change that makes a Node of a machine which shall run what it shall be; `None` where it is already.
@@ -174,17 +190,25 @@ fn annotations(node: &NodeSeen, wanted: &Wanted<'_>) -> (BTreeMap<String, String
             add.insert(key.clone(), value.clone());
         }
     }
-    let ours = node.annotations.contains_key(SCALE_DOWN_DISABLED_BY);
-    match wanted.protected {
-        Some(reason) if !node.annotations.contains_key(SCALE_DOWN_DISABLED) => {
-            add.insert(SCALE_DOWN_DISABLED.to_string(), "true".to_string());
-            add.insert(SCALE_DOWN_DISABLED_BY.to_string(), reason.to_string());
+    let ours = node.annotations.get(SCALE_DOWN_DISABLED_BY);
+    let is_over = match wanted.mark {
+        Mark::Due(reason) => {
+            if !node.annotations.contains_key(SCALE_DOWN_DISABLED) {
+                add.insert(SCALE_DOWN_DISABLED.to_string(), "true".to_string());
+                add.insert(SCALE_DOWN_DISABLED_BY.to_string(), reason.to_string());
+            } else if ours.is_some_and(|before| before != reason) {
+                add.insert(SCALE_DOWN_DISABLED_BY.to_string(), reason.to_string());
+            }
+            false
         }
-        None if ours => remove.extend([
+        Mark::NotDue => ours.is_some(),
+        Mark::Open => ours.is_some_and(|reason| reason != LOCAL_VOLUME),
+    };
+    if is_over {
+        remove.extend([
             SCALE_DOWN_DISABLED.to_string(),
             SCALE_DOWN_DISABLED_BY.to_string(),
-        ]),
-        Some(_) | None => {}
+        ]);
     }
     (add, remove)
 }
@@ -306,7 +330,7 @@ mod tests {
             backup,
             cordoned: backup.is_some_and(|b| b.cordoned),
             returning,
-            protected: None,
+            mark: Mark::Open,
         }
     }
 
@@ -403,7 +427,7 @@ mod tests {
     fn protection_is_announced_and_only_our_own_announcement_is_taken_back() {
         let none = BTreeMap::new();
         let mut protected = wanted(&none, None, false);
-        protected.protected = Some("LastRelay");
+        protected.mark = Mark::Due("LastRelay");
         let patch = change(&node(), &protected).expect("a change");
         assert_eq!(
             patch
@@ -420,6 +444,32 @@ mod tests {
         by_person
             .annotations
             .insert(SCALE_DOWN_DISABLED.into(), "true".into());
-        assert_eq!(change(&by_person, &wanted(&none, None, false)), None);
+        for mark in [Mark::Due(LOCAL_VOLUME), Mark::NotDue, Mark::Open] {
+            let wanted = Wanted {
+                mark,
+                ..wanted(&none, None, false)
+            };
+            assert_eq!(change(&by_person, &wanted), None, "{mark:?}");
+        }
+    }
+
+    #[test]
+    fn a_mark_for_local_volumes_stays_until_somebody_has_looked_and_names_its_reason() {
+        let none = BTreeMap::new();
+        let wanted = |mark| Wanted {
+            mark,
+            ..wanted(&none, None, false)
+        };
+        let mut seen = node();
+        seen.annotations = change(&seen, &wanted(Mark::Due(LOCAL_VOLUME)))
+            .expect("a change")
+            .annotations;
+        assert_eq!(change(&seen, &wanted(Mark::Due(LOCAL_VOLUME))), None);
+        assert_eq!(change(&seen, &wanted(Mark::Open)), None);
+        let gone = change(&seen, &wanted(Mark::NotDue)).expect("a change");
+        assert_eq!(gone.remove_annotations.len(), 2);
+        let other = change(&seen, &wanted(Mark::Due("LastRelay"))).expect("a change");
+        let reason = (SCALE_DOWN_DISABLED_BY.into(), "LastRelay".into());
+        assert_eq!(other.annotations, BTreeMap::from([reason]));
     }
 }

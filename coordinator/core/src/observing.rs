@@ -67,6 +67,7 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
         Fact::Cluster { up } => lab.links.cluster_ms = listening(lab.links.cluster_ms, up, ctx),
         Fact::NodeSeen(seen) => node_seen(lab, seen, ctx),
         Fact::NodeGone { name } => node_gone(lab, &name),
+        Fact::LocalVolumes(volumes) => lab.local_volumes = Some(volumes),
         Fact::LeaseRenewed { name } => {
             if let Some(machine) = by_node(lab, &name) {
                 machine.seen.lease_ms = Some(ctx.now.boot_ms);

@@ -26,6 +26,8 @@ pub struct GroupSpec {
     pub max_size: Option<u32>,
     /// What becomes of the core Node of a machine that is off.
     pub node_object_policy: NodeObjectPolicy,
+    /// What follows from volumes that exist on one machine alone.
+    pub local_volume_policy: LocalVolumePolicy,
     /// What a new machine of this group is declared to bring.
     pub declared: Declared,
     /// Overrides of the autoscaler's scale-down options; `None` where nothing is overridden.
@@ -59,6 +61,15 @@ pub enum NodeObjectPolicy {
     Delete,
     /// Kept with condition `Suspended=True`; needs cluster-autoscaler 1.36 or newer.
     Retain,
+}
+
+/// What follows for a machine from volumes that exist on it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalVolumePolicy {
+    /// The cluster-autoscaler is told to leave it alone.
+    Protect,
+    /// Nothing.
+    Ignore,
 }
 
 /// What the group declares of a machine that has never been seen.

@@ -12,13 +12,14 @@ use crate::facts::NodeSeen;
 use crate::ids::MachineId;
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Executor, Machine, Phase, Presence};
-use crate::node::{self, Wanted};
-use crate::permission::{self, Protection};
+use crate::node::{self, Mark, Wanted};
+use crate::permission;
 use crate::policy::ProviderScheme;
 use crate::power::{self, Power};
 use crate::spec::{Joins, NodeObjectPolicy, PowerPolicy};
 use crate::template;
 use crate::view::Template;
+use crate::volumes;
 use crate::why::Why;
 
 /// A Node goes within seconds of its machine, unless something holds it; a kubelet is heard as soon after it has registered.
@@ -97,7 +98,10 @@ fn plan(lab: &Lab, machine: &Machine) -> Option<crate::actions::NodePatch> {
         cordoned,
         // A mark that shows up after its backup was done with is as stale as one of before.
         returning: backup.is_some() || seen.suspended || matches!(machine.phase, Phase::Waking(_)),
-        protected: permission::protected(lab, machine).map(Protection::reason),
+        mark: permission::protected(lab, machine).map_or_else(
+            || volumes::mark(lab, machine, group),
+            |protection| Mark::Due(protection.reason()),
+        ),
     };
     node::change(seen, &wanted)
 }

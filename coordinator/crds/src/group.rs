@@ -67,6 +67,9 @@ pub struct GroupSpec {
     /// What becomes of the core Node of a machine that is off: Delete it, or Retain it suspended (needs cluster-autoscaler 1.36).
     #[serde(default)]
     pub node_object_policy: NodeObjectPolicy,
+    /// What follows from bound volumes that exist on one machine alone: Protect (the autoscaler is told to leave it alone), or Ignore.
+    #[serde(default)]
+    pub local_volume_policy: LocalVolumePolicy,
     /// What a machine of this group offers, where that was not learned from its members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<Template>,
@@ -107,6 +110,16 @@ pub enum NodeObjectPolicy {
     Delete,
     /// It stays, with condition Suspended.
     Retain,
+}
+
+/// What follows for a machine from bound volumes that exist on it alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LocalVolumePolicy {
+    /// The autoscaler is told to leave its Node alone, because a pod with such a volume could come back nowhere else.
+    #[default]
+    Protect,
+    /// Nothing.
+    Ignore,
 }
 
 /// Tells the autoscaler which Nodes shall have GPUs; its value is their kind. It takes a Node with it as not ready until a GPU shows.

@@ -140,6 +140,10 @@ pub fn group_spec(group: &crds::Group) -> GroupSpec {
             crds::group::NodeObjectPolicy::Delete => core::NodeObjectPolicy::Delete,
             crds::group::NodeObjectPolicy::Retain => core::NodeObjectPolicy::Retain,
         },
+        local_volume_policy: match spec.local_volume_policy {
+            crds::group::LocalVolumePolicy::Protect => core::LocalVolumePolicy::Protect,
+            crds::group::LocalVolumePolicy::Ignore => core::LocalVolumePolicy::Ignore,
+        },
         declared: declared(spec),
         scale_down: spec.scale_down.as_ref().map(scale_down),
         energy,

@@ -1,6 +1,6 @@
 //! The inputs from a cluster: watches, the Lease of the leader, requests of people in the status of Nodes.
 //!
-//! In: Groups and Nodes (ours), core Nodes and their Leases. Out: facts; notices and a mirror for the outputs.
+//! In: Groups and Nodes (ours), core Nodes and their Leases, PersistentVolumes. Out: facts; notices and a mirror for the outputs.
 //! Holds: `Loaded` comes after every first list, `Leading` after one more list that is as new as the leadership, and after the
 //! keys of relays as they are pinned by then: nobody is trusted at first sight whose key an earlier leader knew.
 //! Not here: any write but that of the Lease (`outputs::kubernetes`).
@@ -16,6 +16,7 @@ mod locks;
 mod mirror;
 mod nodes;
 mod notices;
+mod volumes;
 mod watches;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};

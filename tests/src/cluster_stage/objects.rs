@@ -9,7 +9,9 @@ use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, ReplicaSet},
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Namespace, Node, Pod, Secret},
+        core::v1::{
+            ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret,
+        },
         policy::v1::PodDisruptionBudget,
     },
 };
@@ -44,6 +46,8 @@ pub(super) async fn empty(client: &Client) -> Result<()> {
     remove(&in_namespace::<ReplicaSet>(client, LAB)).await?;
     remove(&in_namespace::<DaemonSet>(client, LAB)).await?;
     remove(&in_namespace::<Pod>(client, LAB)).await?;
+    remove(&in_namespace::<PersistentVolumeClaim>(client, LAB)).await?;
+    remove(&Api::<PersistentVolume>::all(client.clone())).await?;
     remove(&Api::<Node>::all(client.clone())).await?;
     remove(&in_namespace::<Lease>(client, "kube-node-lease")).await?;
     // It pins the keys of the agents before; the other ConfigMap of a namespace belongs to the controller manager.

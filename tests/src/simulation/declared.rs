@@ -1,7 +1,7 @@
 //! The lab of every history: one group, six machines of four kinds, two relays.
 
 use coordinator_core::{
-    AgentId, Concerns, Declared, ForceOff, GroupId, GroupSpec, Joins, MachineId, MachineSpec, Mode,
+    AgentId, Concerns, Declared, ForceOff, GroupId, GroupSpec, Joins, LocalVolumePolicy, MachineId, MachineSpec, Mode,
     NodeObjectPolicy, Policy, PowerPolicy, Redfish, StopMethod, Timeouts, WakeMethod, WakeOnLan,
 };
 
@@ -56,6 +56,7 @@ pub(super) fn group(dice: &mut Dice) -> GroupSpec {
         declared: Declared::default(),
         scale_down: None,
         energy: None,
+        local_volume_policy: LocalVolumePolicy::Protect,
         require_proof: dice.percent(70),
         paused: false,
         concerns: Concerns::new(),

@@ -1,9 +1,9 @@
 //! Declarations for tests: short to write, with the product's defaults.
 
 use coordinator_core::{
-    AgentId, AgentInfo, Concerns, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins, MachineId,
-    MachineSpec, Mode, NodeObjectPolicy, NodeRef, PodRef, PodSeen, PodStanding, PowerPolicy,
-    Redfish, Request, StopMethod, Timeouts, WakeMethod, WakeOnLan,
+    AgentId, AgentInfo, Concerns, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins,
+    LocalVolumePolicy, MachineId, MachineSpec, Mode, NodeObjectPolicy, NodeRef, PodRef, PodSeen,
+    PodStanding, PowerPolicy, Redfish, Request, StopMethod, Timeouts, WakeMethod, WakeOnLan,
 };
 
 use crate::world::Sim;
@@ -19,6 +19,7 @@ pub(crate) fn group_spec() -> GroupSpec {
         min_size: 0,
         max_size: None,
         node_object_policy: NodeObjectPolicy::Delete,
+        local_volume_policy: LocalVolumePolicy::Protect,
         declared: Declared::default(),
         scale_down: None,
         energy: None,

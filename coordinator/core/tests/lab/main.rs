@@ -24,6 +24,7 @@ mod stops;
 mod takeover;
 mod told;
 mod transitions;
+mod volumes;
 mod wakes;
 mod withdrawn;
 mod world;

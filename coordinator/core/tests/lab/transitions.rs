@@ -111,6 +111,7 @@ fn input_of(fact: &Fact) -> Option<Input> {
         | Fact::Broker { .. }
         | Fact::Cluster { .. }
         | Fact::NodeDone { .. }
+        | Fact::LocalVolumes(_)
         | Fact::Loaded
         | Fact::Leading { .. } => None,
     }

@@ -92,7 +92,7 @@ fn defaults_are_those_of_the_api() {
     let Ok(Object::Group(group)) = validate(&group(json!({}))) else {
         panic!("spec: {{}} is valid")
     };
-    let expected = json!({"mode": "Autoscaler", "minSize": 0, "nodeObjectPolicy": "Delete", "requireProof": true, "paused": false});
+    let expected = json!({"mode": "Autoscaler", "minSize": 0, "nodeObjectPolicy": "Delete", "localVolumePolicy": "Protect", "requireProof": true, "paused": false});
     assert_eq!(serde_json::to_value(&group.spec).unwrap(), expected);
 
     let spec = json!({"group": "workers", "wakeOnLAN": {"mac": "1c:69:7a:0b:11:02"}});

@@ -85,7 +85,13 @@ fn declaration(picture: &Picture<'_>, status: &NodeStatus, name: &str) -> Option
 
 /// Conditions whose own sentence says what to do.
 fn complaint(status: &NodeStatus) -> Option<String> {
-    const ELSEWHERE: [&str; 4] = ["Ready", "WakeCapable", "Locked", "Quarantined"];
+    const ELSEWHERE: [&str; 5] = [
+        "Ready",
+        "WakeCapable",
+        "Locked",
+        "Quarantined",
+        "LocalVolume",
+    ];
     let mut holding = status.conditions.iter().filter(|found| super::holds(found));
     let first = holding.find(|found| !ELSEWHERE.contains(&found.type_.as_str()))?;
     Some(format!("mend what is said about {} above.", first.type_))

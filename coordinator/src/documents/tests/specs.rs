@@ -16,6 +16,7 @@ fn an_empty_group_has_the_defaults() {
             declared: core::Declared::default(),
             scale_down: None,
             energy: None,
+            local_volume_policy: core::LocalVolumePolicy::Protect,
             require_proof: true,
             paused: false,
             concerns: core::Concerns::new(),

@@ -19,6 +19,7 @@ use super::{
     lists::{Listed, Lists, Source},
     mirror::{Mirror, Place, Stored},
     notices::{Complaint, FINALIZER, Kind, Notice, Undo},
+    volumes::{VolumeSeen, Volumes},
     watches::{Renewal, Seen, Watched},
 };
 use crate::documents::{self, Fault, Finding, group_id};
@@ -49,6 +50,7 @@ pub(super) struct Intake {
     rivals: BTreeMap<Key, (Place, Option<NodeStatus>)>,
     /// Known core Nodes. Their content is kept only until everything is loaded.
     core_nodes: BTreeMap<String, Option<NodeSeen>>,
+    volumes: Volumes,
     renewals: HashMap<String, Option<String>>,
     keys: BTreeMap<AgentId, String>,
     asked: BTreeMap<MachineId, String>,
@@ -66,6 +68,7 @@ impl Intake {
             declared: Declared::default(),
             rivals: BTreeMap::new(),
             core_nodes: BTreeMap::new(),
+            volumes: Volumes::default(),
             renewals: HashMap::new(),
             keys: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -101,6 +104,7 @@ impl Intake {
             Seen::Group(number, watched) => self.group((Listed::Groups, number), watched),
             Seen::Machine(number, watched) => self.machine((Listed::Machines, number), watched),
             Seen::CoreNode(watched) => self.core_node((Listed::CoreNodes, 0), watched),
+            Seen::Volume(watched) => self.volume(watched),
             Seen::Lease(renewal) => self.lease(renewal),
             Seen::RelayKeys(keys) => self.relay_keys(keys),
             Seen::Lead { epoch } => self.lead(epoch),
@@ -286,6 +290,13 @@ impl Intake {
         }
     }
 
+    /// Nothing waits for the list of volumes: without the right to see them machines still wake and stop.
+    fn volume(&mut self, watched: Watched<VolumeSeen>) -> Vec<Told> {
+        let news = self.volumes.take(watched).filter(|_| self.loaded);
+        let fact = news.map(|known| Told::fact(Fact::LocalVolumes(known)));
+        fact.into_iter().collect()
+    }
+
     fn lease(&mut self, renewal: Renewal) -> Vec<Told> {
         let Renewal { node: name, at } = renewal;
         // At first sight nobody knows how old it is.
@@ -442,6 +453,7 @@ impl Intake {
         }));
         let nodes = self.core_nodes.values_mut();
         facts.extend(nodes.filter_map(Option::take).map(Fact::NodeSeen));
+        facts.extend(self.volumes.known().map(Fact::LocalVolumes));
         facts.push(Fact::Loaded);
         facts
     }

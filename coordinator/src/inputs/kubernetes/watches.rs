@@ -1,7 +1,7 @@
 //! The watches: what the API server tells, cut down to what is needed, into one queue.
 //!
-//! In: Groups and Nodes (ours) of the watched namespaces, core Nodes, their Leases. Out: [`Seen`].
-//! Holds: an object that cannot be decoded is told as such and stops nothing; core Nodes are pruned as they come.
+//! In: Groups and Nodes (ours) of the watched namespaces, core Nodes, their Leases, PersistentVolumes. Out: [`Seen`].
+//! Holds: an object that cannot be decoded is told as such and stops nothing; core Nodes and volumes are pruned as they come.
 //! Holds: a watch that ended goes on where it was, or starts over with a whole list.
 
 use std::{collections::BTreeMap, pin::pin, time::Duration};
@@ -22,7 +22,11 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{cluster::Cluster, nodes::node_seen};
+use super::{
+    cluster::Cluster,
+    nodes::node_seen,
+    volumes::{VolumeSeen, volume_seen},
+};
 
 /// A watch is asked for anew after so long, seconds: a connection that died silently is noticed soon after.
 const WATCH_SECONDS: u32 = 45;
@@ -40,6 +44,8 @@ pub(super) enum Seen {
     Machine(usize, Watched<crds::Node>),
     /// About a core Node.
     CoreNode(Watched<NodeSeen>),
+    /// About a PersistentVolume.
+    Volume(Watched<VolumeSeen>),
     /// About the Lease of a core Node.
     Lease(Renewal),
     /// Keys of agents that are no machine's own, as they were pinned when this process began to lead: not a watch's either.
@@ -93,10 +99,17 @@ pub(super) fn start(
         let told = guarded(move |watched| Seen::Machine(number, watched));
         tasks.spawn(pump("nodes", machines, queue.clone(), told));
     }
-    let told = |event| Some(Seen::CoreNode(pruned(event)));
+    let told = |event| Some(Seen::CoreNode(pruned(event, node_seen)));
     tasks.spawn(pump(
         "core nodes",
         cluster.all::<core_v1::Node>(),
+        queue.clone(),
+        told,
+    ));
+    let told = |event| Some(Seen::Volume(pruned(event, volume_seen)));
+    tasks.spawn(pump(
+        "persistent volumes",
+        cluster.all::<core_v1::PersistentVolume>(),
         queue.clone(),
         told,
     ));
@@ -167,14 +180,15 @@ fn guarded<K: Resource>(
     }
 }
 
-fn pruned(event: Event<core_v1::Node>) -> Watched<NodeSeen> {
+/// Of objects in no namespace.
+fn pruned<K: Resource, T>(event: Event<K>, seen: fn(K) -> T) -> Watched<T> {
     match event {
         Event::Init => Watched::Begin,
         Event::InitDone => Watched::Complete,
-        Event::Apply(node) | Event::InitApply(node) => Watched::Is(Box::new(node_seen(node))),
-        Event::Delete(node) => Watched::Gone {
+        Event::Apply(object) | Event::InitApply(object) => Watched::Is(Box::new(seen(object))),
+        Event::Delete(object) => Watched::Gone {
             namespace: String::new(),
-            name: node.metadata.name.unwrap_or_default(),
+            name: object.meta().name.clone().unwrap_or_default(),
         },
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use coordinator_core::{
-    AgentId, Declared, ForceOff, GroupSpec, Joins, Lab, MachineRecord, MachineSpec, Mode, NodeRef,
-    Policy, PowerPolicy, PowerRecord, PowerState, Rejected, RejectedKind, StopMethod, StoreFault,
-    Timeouts, WakeMethod, WakeOnLan,
+    AgentId, Declared, ForceOff, GroupSpec, Joins, Lab, LocalVolumePolicy, MachineRecord,
+    MachineSpec, Mode, NodeRef, Policy, PowerPolicy, PowerRecord, PowerState, Rejected,
+    RejectedKind, StopMethod, StoreFault, Timeouts, WakeMethod, WakeOnLan,
 };
 
 use super::*;
@@ -243,6 +243,7 @@ pub(super) async fn sleeping(machines: usize, policy: Policy) -> (Client, Handle
         declared: Declared::default(),
         scale_down: None,
         energy: None,
+        local_volume_policy: LocalVolumePolicy::Protect,
         require_proof: false,
         paused: false,
         concerns: coordinator_core::Concerns::new(),

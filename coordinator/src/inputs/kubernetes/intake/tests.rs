@@ -85,6 +85,7 @@ fn fact_word(fact: &Fact) -> String {
         Fact::AgentStored { agent, key } => format!("key {agent} {key}"),
         Fact::NodeSeen(node) => format!("node {}", node.name),
         Fact::NodeGone { name } => format!("no node {name}"),
+        Fact::LocalVolumes(known) => format!("volumes {:?}", known.keys().collect::<Vec<_>>()),
         Fact::LeaseRenewed { name } => format!("renewed {name}"),
         Fact::Leading { epoch } => format!("leading {epoch}"),
         Fact::Loaded => "loaded".into(),
@@ -183,6 +184,22 @@ fn nothing_is_told_before_every_list_is_complete_and_loaded_comes_last() {
             "loaded"
         ]
     );
+}
+
+#[test]
+fn local_volumes_are_told_with_everything_else_or_once_they_are_known() {
+    let mut intake = empty();
+    assert!(take(&mut intake, Seen::Volume(Watched::Begin)).is_empty());
+    assert!(take(&mut intake, Seen::Volume(Watched::Complete)).is_empty());
+    list(&mut intake, vec![], vec![]);
+    take(&mut intake, Seen::CoreNode(Watched::Begin));
+    let told = take(&mut intake, Seen::CoreNode(Watched::Complete));
+    assert_eq!(told, ["volumes []", "loaded"]);
+
+    let mut late = loaded(vec![], vec![]);
+    take(&mut late, Seen::Volume(Watched::Begin));
+    let told = take(&mut late, Seen::Volume(Watched::Complete));
+    assert_eq!(told, ["volumes []"], "without the right it never comes");
 }
 
 #[test]
