@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use chrono_tz::Tz;
 use coordinator_core::{Concern, Concerns, Energy, PriceWindow};
 use coordinator_crds as crds;
 use crds::energy::{Day, Window};
+use jiff::tz::TimeZone;
 
 /// Where no window needs a clock.
 const NO_MATTER_WHERE: &str = "UTC";
@@ -31,7 +31,8 @@ pub(super) fn energy(declared: Option<&crds::Energy>) -> (Option<Arc<Energy>>, C
         return (None, Concerns::new());
     };
     let zone = declared.time_zone.as_deref().unwrap_or(NO_MATTER_WHERE);
-    if zone.parse::<Tz>().is_err() {
+    let known = TimeZone::get(zone).is_ok_and(|zone| !zone.is_unknown());
+    if !known {
         let message = format!(
             "spec.energy.timeZone: Not found: {zone:?}: the IANA database knows no such zone, so this group has no prices and the \
              cluster-autoscaler's price expander leaves it out; write one like Europe/Berlin (`timedatectl list-timezones` prints all)"

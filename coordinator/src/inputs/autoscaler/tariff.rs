@@ -3,9 +3,9 @@
 //! Holds: pure and exact until the last division; the clock on the wall decides, so an hour that a zone skips costs nothing and
 //! one that it repeats counts twice.
 
-use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, Utc};
 use coordinator_core::{Energy, PriceWindow};
+use jiff::tz::TimeZone;
 use prost_types::Timestamp;
 
 const MINUTE_MS: i64 = 60_000;
@@ -60,7 +60,7 @@ fn unix_ms(time: Timestamp) -> Option<i64> {
 /// What one machine costs in this time.
 pub(super) fn price(energy: &Energy, span: Span) -> f64 {
     // A zone that does not exist is not taken over from the declaration.
-    let zone = energy.time_zone.parse().unwrap_or(Tz::UTC);
+    let zone = TimeZone::get(&energy.time_zone).unwrap_or(TimeZone::UTC);
     let mut sum = 0_u128;
     let mut at_ms = span.from_ms;
     while at_ms < span.to_ms {
@@ -69,7 +69,7 @@ pub(super) fn price(energy: &Energy, span: Span) -> f64 {
         } else {
             span.to_ms.min(next_minute(at_ms))
         };
-        let price = u128::from(micros_per_kwh(energy, zone, at_ms));
+        let price = u128::from(micros_per_kwh(energy, &zone, at_ms));
         sum += price * u128::from(until_ms.abs_diff(at_ms));
         at_ms = until_ms;
     }
@@ -81,13 +81,14 @@ fn next_minute(at_ms: i64) -> i64 {
     (at_ms.div_euclid(MINUTE_MS) + 1) * MINUTE_MS
 }
 
-fn micros_per_kwh(energy: &Energy, zone: Tz, at_ms: i64) -> u64 {
-    let Some(moment) = DateTime::<Utc>::from_timestamp_millis(at_ms) else {
+fn micros_per_kwh(energy: &Energy, zone: &TimeZone, at_ms: i64) -> u64 {
+    let Ok(moment) = jiff::Timestamp::from_millisecond(at_ms) else {
         return energy.per_kwh_micros;
     };
-    let clock = moment.with_timezone(&zone);
-    let today = clock.weekday().num_days_from_monday() as usize;
-    let minute = clock.hour() * 60 + clock.minute();
+    let clock = zone.to_datetime(moment);
+    let today = usize::from(clock.weekday().to_monday_zero_offset().unsigned_abs());
+    let minute =
+        u32::from(clock.hour().unsigned_abs()) * 60 + u32::from(clock.minute().unsigned_abs());
     let mut windows = energy.windows.iter();
     windows
         .find(|window| holds(window, today, minute))
