@@ -30,8 +30,9 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const STARTS: &str = "starts";
 /// The core's seed, drawn once.
 const SEED: &str = "seed";
-/// Page cache in bytes. A thousand machines fill about 2 MiB; redb's own default is a whole GiB.
-const CACHE: usize = 2 << 20;
+/// Page cache in bytes: room for what one batch touches. Records are read at start only, and the system keeps the file's pages
+/// anyway. A thousand machines would fill 2 MiB; redb's own default is a whole GiB.
+const CACHE: usize = 256 << 10;
 
 /// Why the state folder cannot be used. The text names the folder and what would help.
 #[derive(Debug, thiserror::Error)]
