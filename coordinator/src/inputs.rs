@@ -3,6 +3,7 @@
 //! Holds: what comes from outside is checked here; nothing behind this line meets an unchecked value.
 
 pub mod autoscaler;
+mod declaration;
 pub mod kubernetes;
 pub mod reports;
 pub mod standalone;

@@ -11,7 +11,8 @@ mod follow;
 mod socket;
 
 pub use board::{Board, Shown};
-pub use declared::{Declared, DeclaredNode};
+pub use super::declaration::Declaration;
+pub use declared::Declared;
 pub use folder::ReadFolder;
 pub use follow::{LabFolder, ReadLab};
 pub use socket::{AgentAccess, BindSocket, ServedLab, Socket};

@@ -59,7 +59,7 @@ impl Standalone {
     ) -> Result<Self, io::Error> {
         let memory = Memory::default();
         for (machine, record) in &replay.machines {
-            memory.stored(machine, Box::new(record.clone()));
+            memory.stored(machine, record);
         }
         for (group, record) in &replay.groups {
             memory.stored_wish(group, record);

@@ -15,6 +15,7 @@ use super::locks::Locks;
 use crate::documents::{
     self, Fault, Judgement, Place, group_id, group_spec, judge, machine_id, machine_spec,
 };
+use crate::inputs::declaration::Declaration;
 
 /// Namespace and name.
 pub(super) type Key = (String, String);
@@ -23,7 +24,7 @@ pub(super) type Key = (String, String);
 #[derive(Default)]
 pub(super) struct Declared {
     groups: BTreeMap<Key, Group>,
-    nodes: BTreeMap<Key, Node>,
+    nodes: BTreeMap<Key, Declaration>,
     told_groups: BTreeMap<GroupId, GroupSpec>,
     told: BTreeMap<MachineId, MachineSpec>,
     locks: Locks,
@@ -65,7 +66,8 @@ impl Declared {
         let key = key_of(&bare.metadata);
         let locked = node.metadata.annotations.clone().unwrap_or_default();
         let other_lock = self.locks.see(&key, &locked);
-        self.nodes.insert(key, bare.clone()) != Some(bare) || other_lock
+        let declared = Declaration::of(&bare);
+        self.nodes.insert(key, declared.clone()) != Some(declared) || other_lock
     }
 
     pub(super) fn remove_node(&mut self, key: &Key) {
@@ -83,7 +85,8 @@ impl Declared {
         self.nodes
             .iter()
             .filter(|((_, name), _)| name == id.as_str())
-            .min_by_key(|(_, node)| age(node))
+            .map(|(owner, declared)| (owner, declared.to_node()))
+            .min_by(|(_, a), (_, b)| age(a).cmp(&age(b)))
             .map(|(owner, _)| owner.clone())
     }
 
@@ -92,8 +95,8 @@ impl Declared {
         let declared = self
             .nodes
             .get(key)
-            .and_then(|node| node.spec.agent.as_deref());
-        AgentId::new(declared.unwrap_or(&key.1))
+            .and_then(|node| node.to_node().spec.agent);
+        AgentId::new(declared.as_ref().unwrap_or(&key.1))
     }
 
     pub(super) fn node_keys(&self) -> Vec<Key> {
@@ -106,7 +109,7 @@ impl Declared {
 
     /// What is wrong with a Node beside other objects.
     pub(super) fn fault_of(&self, key: &Key) -> Option<Fault> {
-        self.judged().remove(key)?.fault
+        self.judged(&self.declared()).remove(key)?.fault
     }
 
     /// What the core does not know yet: groups before their machines, removals in the other order.
@@ -116,7 +119,8 @@ impl Declared {
             .iter()
             .map(|((namespace, name), group)| (group_id(Some(namespace), name), group_spec(group)))
             .collect();
-        let mut judged = self.judged();
+        let nodes = self.declared();
+        let mut judged = self.judged(&nodes);
         for key in self.nodes.keys() {
             if let Some(lock) = self.locks.fault_of(key) {
                 let judgement = judged.entry(key.clone()).or_default();
@@ -124,7 +128,7 @@ impl Declared {
             }
         }
         let mut owners: BTreeMap<MachineId, (&Key, &Node)> = BTreeMap::new();
-        for (key, node) in &self.nodes {
+        for (key, node) in self.nodes.keys().zip(&nodes) {
             let owner = owners.entry(machine_id(node)).or_insert((key, node));
             if age(node) < age(owner.1) {
                 *owner = (key, node);
@@ -144,10 +148,14 @@ impl Declared {
         facts
     }
 
-    fn judged(&self) -> BTreeMap<Key, Judgement> {
+    /// Every Node, in the order of the keys.
+    fn declared(&self) -> Vec<Node> {
+        self.nodes.values().map(Declaration::to_node).collect()
+    }
+
+    fn judged(&self, nodes: &[Node]) -> BTreeMap<Key, Judgement> {
         let groups: Vec<Group> = self.groups.values().cloned().collect();
-        let nodes: Vec<Node> = self.nodes.values().cloned().collect();
-        judge(&groups, &nodes)
+        judge(&groups, nodes)
     }
 }
 

@@ -5,13 +5,13 @@
 //! Not here: the words (`documents`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use coordinator_core::{GroupId, MachineId, MachineView, View};
-use coordinator_crds::{Condition, Group, GroupStatus, Node, NodeStatus};
+use coordinator_crds::{Condition, ConditionStatus, Group, GroupStatus, Node, NodeStatus, Time};
 use tokio::{sync::watch, time};
 
 use super::Declared;
@@ -41,11 +41,24 @@ pub struct Board {
     last: Mutex<Conditions>,
 }
 
-/// The conditions as they were shown last.
+/// Since when the conditions are what they were shown as last.
 #[derive(Debug, Default)]
 struct Conditions {
-    groups: BTreeMap<GroupId, Vec<Condition>>,
-    nodes: BTreeMap<MachineId, Vec<Condition>>,
+    groups: BTreeMap<GroupId, Moves>,
+    nodes: BTreeMap<MachineId, Moves>,
+    /// Each type once, for all objects.
+    types: BTreeSet<Arc<str>>,
+}
+
+/// Those of one object.
+type Moves = Box<[Moved]>;
+
+/// A condition without the words about it, which every showing finds anew.
+#[derive(Debug)]
+struct Moved {
+    type_: Arc<str>,
+    status: ConditionStatus,
+    at: Time,
 }
 
 impl Board {
@@ -122,6 +135,43 @@ impl Board {
     }
 }
 
+impl Moved {
+    fn to_condition(&self) -> Condition {
+        Condition {
+            type_: self.type_.to_string(),
+            status: self.status,
+            reason: String::new(),
+            message: String::new(),
+            last_transition_time: self.at.clone(),
+            observed_generation: None,
+        }
+    }
+}
+
+/// What was shown last, for the next showing to go on from.
+fn last(moves: Option<&Moves>) -> Vec<Condition> {
+    let moves = moves.into_iter().flatten();
+    moves.map(Moved::to_condition).collect()
+}
+
+/// What of a showing stays.
+fn moves(types: &mut BTreeSet<Arc<str>>, shown: &[Condition]) -> Moves {
+    let mut moved = |condition: &Condition| {
+        let known = types.get(condition.type_.as_str()).cloned();
+        let type_ = known.unwrap_or_else(|| {
+            let type_: Arc<str> = condition.type_.as_str().into();
+            types.insert(Arc::clone(&type_));
+            type_
+        });
+        Moved {
+            type_,
+            status: condition.status,
+            at: condition.last_transition_time.clone(),
+        }
+    };
+    shown.iter().map(&mut moved).collect()
+}
+
 impl Conditions {
     /// Forgets what is not declared any more.
     fn keep(&mut self, declared: &Declared) {
@@ -140,10 +190,9 @@ struct Showing<'a> {
 
 impl Showing<'_> {
     /// A machine's status; its conditions are remembered.
-    fn node(&self, id: &MachineId, last: &mut Conditions) -> NodeStatus {
-        let last = last.nodes.entry(id.clone()).or_default();
+    fn node(&self, id: &MachineId, conditions: &mut Conditions) -> NodeStatus {
         let mut status = NodeStatus {
-            conditions: last.clone(),
+            conditions: last(conditions.nodes.get(id)),
             ..NodeStatus::default()
         };
         documents::store_machine(&self.memory.record(id), &mut status);
@@ -151,23 +200,24 @@ impl Showing<'_> {
         if let Some(machine) = self.view.machines.get(id) {
             documents::describe_machine(machine, self.present, &mut status);
         }
-        last.clone_from(&status.conditions);
+        let moves = moves(&mut conditions.types, &status.conditions);
+        conditions.nodes.insert(id.clone(), moves);
         status
     }
 
     /// A group's status; its conditions are remembered.
-    fn group(&self, id: &GroupId, last: &mut Conditions) -> GroupStatus {
-        let last = last.groups.entry(id.clone()).or_default();
+    fn group(&self, id: &GroupId, conditions: &mut Conditions) -> GroupStatus {
         let mut status = GroupStatus {
             wanted: Some(documents::wanted(&self.memory.wish(id))),
-            conditions: last.clone(),
+            conditions: last(conditions.groups.get(id)),
             ..GroupStatus::default()
         };
         if let Some(group) = self.view.groups.get(id) {
             let members = self.members.get(id).map(Vec::as_slice).unwrap_or_default();
             documents::describe_group(group, members, self.present, &mut status);
         }
-        last.clone_from(&status.conditions);
+        let moves = moves(&mut conditions.types, &status.conditions);
+        conditions.groups.insert(id.clone(), moves);
         status
     }
 }

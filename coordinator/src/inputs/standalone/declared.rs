@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use coordinator_core::{Fact, GroupId, GroupSpec, MachineId, MachineSpec};
-use coordinator_crds::{Group, Node, NodeSpec};
-use kube::core::ObjectMeta;
+use coordinator_crds::{Group, Node};
 
 use crate::documents::{self, Place};
+use crate::inputs::declaration::Declaration;
 
 /// A lab.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,25 +17,7 @@ pub struct Declared {
     /// Every Group by its id.
     pub groups: BTreeMap<GroupId, Group>,
     /// Every Node by its name, which no two of a valid lab share.
-    pub nodes: BTreeMap<MachineId, DeclaredNode>,
-}
-
-/// A Node without the room for a status, which is more than half of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeclaredNode {
-    metadata: ObjectMeta,
-    spec: NodeSpec,
-}
-
-impl DeclaredNode {
-    /// The custom resource, without a status.
-    pub(super) fn to_node(&self) -> Node {
-        Node {
-            metadata: self.metadata.clone(),
-            spec: self.spec.clone(),
-            status: None,
-        }
-    }
+    pub nodes: BTreeMap<MachineId, Declaration>,
 }
 
 impl Declared {
@@ -51,11 +33,7 @@ impl Declared {
                 .collect(),
             nodes: nodes
                 .into_iter()
-                .map(|node| {
-                    let id = documents::machine_id(&node);
-                    let Node { metadata, spec, .. } = node;
-                    (id, DeclaredNode { metadata, spec })
-                })
+                .map(|node| (documents::machine_id(&node), Declaration::of(&node)))
                 .collect(),
         }
     }
@@ -96,7 +74,7 @@ impl Declared {
 
     fn machine_specs(&self) -> BTreeMap<MachineId, MachineSpec> {
         let groups: Vec<Group> = self.groups.values().cloned().collect();
-        let nodes: Vec<Node> = self.nodes.values().map(DeclaredNode::to_node).collect();
+        let nodes: Vec<Node> = self.nodes.values().map(Declaration::to_node).collect();
         let judged = documents::judge(&groups, &nodes);
         self.nodes
             .keys()

@@ -12,6 +12,7 @@ use coordinator_core::{Event, GroupId, GroupRecord, MachineId, MachineRecord, Se
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::stored;
 use crate::clock;
 
 /// How many events are kept: a busy day of a small lab, and some 60 KiB.
@@ -47,7 +48,8 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Inner {
     events: VecDeque<Shown>,
-    records: BTreeMap<MachineId, Box<MachineRecord>>,
+    /// In their stored form, which takes half the room of a record and is looked at only to show it.
+    records: BTreeMap<MachineId, Box<str>>,
     wishes: BTreeMap<GroupId, GroupRecord>,
 }
 
@@ -61,10 +63,11 @@ impl Memory {
     /// What is stored of a machine; the default where nothing is.
     #[must_use]
     pub fn record(&self, machine: &MachineId) -> MachineRecord {
-        self.lock()
-            .records
-            .get(machine)
-            .map_or_else(MachineRecord::default, |record| (**record).clone())
+        let inner = self.lock();
+        let record = inner.records.get(machine);
+        record.map_or_else(MachineRecord::default, |text| {
+            stored::machine(text).expect("it was written by this process")
+        })
     }
 
     /// What is stored of a group; the default where nothing is.
@@ -77,8 +80,9 @@ impl Memory {
         self.lock().wishes.insert(group.clone(), record.clone());
     }
 
-    pub(super) fn stored(&self, machine: &MachineId, record: Box<MachineRecord>) {
-        self.lock().records.insert(machine.clone(), record);
+    pub(super) fn stored(&self, machine: &MachineId, record: &MachineRecord) {
+        let text = stored::machine_text(record).into();
+        self.lock().records.insert(machine.clone(), text);
         self.stores
             .send_modify(|count| *count = count.wrapping_add(1));
     }

@@ -119,7 +119,7 @@ impl<T: Fn(Fact)> Writer<T> {
                 version,
                 record,
             } => {
-                self.memory.stored(&machine, record);
+                self.memory.stored(&machine, &record);
                 (self.tell)(Fact::Recorded { machine, version });
             }
             Write::Agent { .. } => {}
