@@ -26,4 +26,4 @@ fn whole_second(ms: i64) -> coordinator_crds::Time {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

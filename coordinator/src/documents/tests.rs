@@ -44,4 +44,4 @@ mod groups;
 mod records;
 mod sentences;
 mod specs;
-mod statuses;
+pub(crate) mod statuses;

@@ -3,7 +3,7 @@
 use super::groups::{described_group, group_view};
 use super::*;
 
-pub(super) fn machine_view() -> MachineView {
+pub(crate) fn machine_view() -> MachineView {
     MachineView {
         id: MachineId::new("nuc1"),
         namespace: "lab".into(),

@@ -19,8 +19,8 @@ use crate::clock;
 use crate::engine::Handle;
 use crate::metrics::Metrics;
 
-/// Agents that are remembered, here and among the complaints; the broker's users are not trusted.
-const MOST_AGENTS: usize = 4096;
+/// Agents that are remembered beyond one for each declared machine, and complaints; the broker's users are not trusted.
+pub(super) const MOST_STRANGERS: usize = 4096;
 /// Longest part of a foreign topic that is logged, in bytes.
 const LOGGED_TOPIC: usize = 100;
 
@@ -114,7 +114,9 @@ impl Reader {
 
     fn inventory(&mut self, agent: &AgentId, inventory: &Inventory) -> Result<Vec<Fact>, String> {
         if !self.has_room(agent) {
-            return Err(format!("more than {MOST_AGENTS} agents"));
+            return Err(format!(
+                "more than {MOST_STRANGERS} agents beyond the declared machines"
+            ));
         }
         let mut info = parse::info(agent, inventory);
         if let Some(known) = self.agents.get(agent) {
@@ -224,12 +226,14 @@ impl Reader {
     }
 
     fn has_room(&self, agent: &AgentId) -> bool {
-        self.agents.len() < MOST_AGENTS || self.agents.contains_key(agent)
+        let room = MOST_STRANGERS + self.engine.current().machines.len();
+        self.agents.len() < room || self.agents.contains_key(agent)
     }
 
     fn complain(&mut self, whose: String, kind: &'static str, detail: &dyn std::fmt::Display) {
         self.metrics.unreadable(kind);
-        if self.complained.len() >= MOST_AGENTS || self.complained.contains(&(whose.clone(), kind))
+        if self.complained.len() >= MOST_STRANGERS
+            || self.complained.contains(&(whose.clone(), kind))
         {
             tracing::trace!(whose, kind, %detail, "message unreadable");
             return;

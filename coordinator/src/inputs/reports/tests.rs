@@ -14,7 +14,9 @@ use proto_mqtt::report::{
 };
 use proto_mqtt::{Challenge, Envelope, Instance, Mac, Power, Purpose, Ulid};
 
+use super::reader::MOST_STRANGERS;
 use super::*;
+use crate::documents::tests::statuses::machine_view;
 use crate::engine::{self, Core};
 use crate::outputs::Outputs;
 
@@ -26,8 +28,9 @@ mod connection;
 mod messages;
 mod unreadable;
 
-/// Writes facts down, and shows one agent whose key is pinned.
+/// Writes facts down, and shows one agent whose key is pinned, and machines.
 struct Recorder {
+    machines: usize,
     facts: Arc<Mutex<Vec<Fact>>>,
     serving: bool,
 }
@@ -75,6 +78,9 @@ impl Core for Recorder {
             ..View::default()
         };
         view.agents.insert(AgentId::new("pi"), Arc::new(agent));
+        let machine = Arc::new(machine_view());
+        let ids = (0..self.machines).map(|number| MachineId::new(&number.to_string()));
+        view.machines = ids.map(|id| (id, Arc::clone(&machine))).collect();
         Arc::new(view)
     }
 }
@@ -94,9 +100,14 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::among(0).await
+    }
+
+    async fn among(machines: usize) -> Self {
         let (engine, seat) = engine::open(crate::mandate::Mandate::standing());
         let facts = Arc::default();
         let core = Recorder {
+            machines,
             facts: Arc::clone(&facts),
             serving: false,
         };

@@ -38,3 +38,16 @@ async fn nothing_that_arrives_gives_a_wrong_fact_or_a_panic() {
         }
     }
 }
+
+#[tokio::test]
+async fn agents_beyond_the_declared_machines_are_only_remembered_up_to_a_number() {
+    let machines = 2;
+    let mut bench = Bench::among(machines).await;
+    let payload = inventory().encode();
+    for number in 0..MOST_STRANGERS + machines {
+        let topic = format!("hla/v1/a/a{number}/inv");
+        assert_eq!(bench.facts_of(&topic, &payload, true).await.len(), 1);
+    }
+    let one_more = bench.facts_of("hla/v1/a/pi/inv", &payload, true).await;
+    assert_eq!(one_more, []);
+}
