@@ -52,6 +52,8 @@ pub struct Pages {
 pub struct Known {
     /// The key that agents must trust, `ed25519:…`.
     pub coordinator_key: String,
+    /// What the cluster-autoscaler is to be started with, where the certificates that it names are issued here.
+    pub cloud_config: Option<String>,
     /// The lab as the mode shows it.
     pub lab: Option<LabPage>,
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use coordinator_core::{AutoscalerVersion, Policy};
 use proto_link::BrokerUrl;
+use rustls::pki_types::ServerName;
 
 mod fault;
 mod flags;
@@ -83,7 +84,7 @@ pub struct KubernetesSettings {
     pub namespaces: Vec<String>,
     /// Instead of the pod's service account.
     pub kubeconfig: Option<PathBuf>,
-    /// Namespace of the coordinator's own Lease and Secret; absent means the pod's, or `homelab-autoscaler-system`.
+    /// Namespace of the coordinator's own Lease and Secrets; absent means the pod's, or `homelab-autoscaler-system`.
     pub own_namespace: Option<String>,
     /// Name under which this process holds the Lease; absent means the host's name.
     pub identity: Option<String>,
@@ -111,11 +112,25 @@ pub struct Election {
 pub struct GrpcSettings {
     /// Where it is served; port 0 lets the system choose.
     pub address: SocketAddr,
-    /// Mutual TLS; absent means plain text.
-    pub tls: Option<TlsFiles>,
+    /// Who may call, and how that is seen.
+    pub security: GrpcSecurity,
     /// Whether clients may ask what the API looks like.
     #[cfg(feature = "reflection")]
     pub reflection: bool,
+}
+
+/// Who may call the autoscaler's API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrpcSecurity {
+    /// Everybody who reaches it.
+    PlainText,
+    /// Who shows a certificate, by files of the household's own.
+    Files(TlsFiles),
+    /// Who shows a certificate, by certificates that the coordinator issues and keeps in Secrets. Only inside a cluster.
+    Issued {
+        /// Names of the server beside those of its Service.
+        names: Vec<ServerName<'static>>,
+    },
 }
 
 /// PEM files for mutual TLS.
@@ -195,8 +210,8 @@ impl RunFlags {
         policy.broker_node = broker_node.or_else(|| broker.host().map(str::to_owned));
         Ok(Settings {
             broker,
+            grpc: grpc.settings(&mode)?,
             mode,
-            grpc: grpc.settings()?,
             admin: admin_address,
             ports_file,
             policy,
@@ -303,42 +318,66 @@ impl KubernetesFlags {
 }
 
 impl GrpcFlags {
-    fn settings(self) -> Result<GrpcSettings, ArgsFault> {
-        let tls = match (self.grpc_cert, self.grpc_key, self.grpc_client_ca) {
-            (Some(cert), Some(key), Some(client_ca)) => Some(TlsFiles {
-                cert,
-                key,
-                client_ca,
-            }),
-            (None, None, None) => None,
-            (Some(_), _, _) => {
-                return Err(ArgsFault::Needs {
-                    flag: "--grpc-cert",
-                    needs: "--grpc-key and --grpc-client-ca",
-                });
-            }
-            (None, Some(_), _) => {
-                return Err(ArgsFault::Needs {
-                    flag: "--grpc-key",
-                    needs: "--grpc-cert and --grpc-client-ca",
-                });
-            }
-            (None, None, Some(_)) => {
-                return Err(ArgsFault::Needs {
-                    flag: "--grpc-client-ca",
-                    needs: "--grpc-cert and --grpc-key",
-                });
-            }
-        };
-        if tls.is_none() && !self.grpc_address.ip().is_loopback() && !self.grpc_insecure {
+    fn settings(self, mode: &Mode) -> Result<GrpcSettings, ArgsFault> {
+        let security = self.security(mode)?;
+        let open = security == GrpcSecurity::PlainText && !self.grpc_address.ip().is_loopback();
+        if open && !self.grpc_insecure {
             return Err(ArgsFault::PlainText(self.grpc_address));
         }
         Ok(GrpcSettings {
             address: self.grpc_address,
-            tls,
+            security,
             #[cfg(feature = "reflection")]
             reflection: self.grpc_reflection,
         })
+    }
+
+    fn security(&self, mode: &Mode) -> Result<GrpcSecurity, ArgsFault> {
+        let files = self.files()?;
+        if !self.grpc_issue_certs {
+            if !self.grpc_cert_name.is_empty() {
+                return Err(ArgsFault::Needs {
+                    flag: "--grpc-cert-name",
+                    needs: "--grpc-issue-certs",
+                });
+            }
+            return Ok(files.map_or(GrpcSecurity::PlainText, GrpcSecurity::Files));
+        }
+        let excluded = match mode {
+            Mode::Standalone(_) => Some("--lab"),
+            Mode::Kubernetes(_) if files.is_some() => Some("--grpc-cert"),
+            Mode::Kubernetes(_) if self.grpc_insecure => Some("--grpc-insecure"),
+            Mode::Kubernetes(_) => None,
+        };
+        if let Some(other) = excluded {
+            return Err(ArgsFault::Both {
+                one: "--grpc-issue-certs",
+                other,
+            });
+        }
+        let names = self.grpc_cert_name.iter().map(|name| {
+            ServerName::try_from(name.clone()).map_err(|_| ArgsFault::CertName(name.clone()))
+        });
+        Ok(GrpcSecurity::Issued {
+            names: names.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn files(&self) -> Result<Option<TlsFiles>, ArgsFault> {
+        let (flag, needs) = match (&self.grpc_cert, &self.grpc_key, &self.grpc_client_ca) {
+            (Some(cert), Some(key), Some(client_ca)) => {
+                return Ok(Some(TlsFiles {
+                    cert: cert.clone(),
+                    key: key.clone(),
+                    client_ca: client_ca.clone(),
+                }));
+            }
+            (None, None, None) => return Ok(None),
+            (Some(_), _, _) => ("--grpc-cert", "--grpc-key and --grpc-client-ca"),
+            (None, Some(_), _) => ("--grpc-key", "--grpc-cert and --grpc-client-ca"),
+            (None, None, Some(_)) => ("--grpc-client-ca", "--grpc-cert and --grpc-key"),
+        };
+        Err(ArgsFault::Needs { flag, needs })
     }
 }
 

@@ -18,6 +18,7 @@ pub mod admin;
 pub mod args;
 #[cfg(feature = "embedded-broker")]
 pub mod broker;
+mod certificates;
 pub mod clock;
 pub mod documents;
 pub mod engine;

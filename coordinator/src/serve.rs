@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::admin::{self, Known, Pages};
-use crate::args::{BrokerSettings, GrpcSettings, Mode, Settings};
+use crate::args::{BrokerSettings, GrpcSecurity, GrpcSettings, Mode, Settings};
 use crate::engine::{self, Handle, Seat};
 use crate::inputs::autoscaler::{self, Autoscaler, Callers, ServeFault};
 use crate::inputs::reports::{self, Readings};
@@ -28,6 +28,7 @@ use crate::outputs::commands::Commands;
 use crate::supervise::{BoxError, Ends, TaskFault, Tasks};
 
 mod broker;
+mod certificates;
 mod kubernetes;
 mod logging;
 mod mode;
@@ -35,6 +36,7 @@ mod signals;
 mod standalone;
 
 use broker::Broker;
+use certificates::Issuing;
 use mode::{Prepared, Started};
 use signals::Signals;
 
@@ -94,6 +96,8 @@ struct Wiring {
     readings: Readings,
     tasks: Tasks,
     stop: watch::Receiver<bool>,
+    /// Certificates that are to be issued; only inside a cluster.
+    issuing: Option<Issuing>,
 }
 
 /// Runs until a signal or a fault.
@@ -136,7 +140,8 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault>
         metrics: metrics.clone(),
         readings: readings.clone(),
         tasks: Tasks::default(),
-        stop: stop.clone(),
+        stop,
+        issuing: None,
     };
 
     let (broker, prepared) = tokio::select! {
@@ -153,16 +158,17 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault>
         known: Arc::clone(&known),
     };
     let service = Autoscaler::new(engine, metrics, callers);
-    let addresses = listen(&mut wiring.tasks, (grpc, service), (admin, pages), stop).await?;
+    let addresses = listen(&mut wiring, (grpc, service), (admin, pages)).await?;
     announce(addresses, &broker, ports_file)?;
 
-    let started = tokio::select! {
+    let mut started = tokio::select! {
         started = prepared.start(policy, &broker, &mut wiring) => started?,
         signal = signals.next() => return leave(wiring.tasks, &stopper, (signal, signals)).await,
     };
     // Set once, here.
     let _ = known.set(Known {
         coordinator_key: started.key.public().to_string(),
+        cloud_config: started.cloud_config.take(),
         lab: started.lab.clone(),
     });
     work(&mut wiring, seat, started, broker.options());
@@ -198,12 +204,11 @@ async fn prepare(broker: BrokerSettings, mode: Mode) -> Result<(Broker, Prepared
 
 /// Binds both listeners and serves them. Until the engine runs, the one is not ready and the other Unavailable.
 async fn listen(
-    tasks: &mut Tasks,
-    (grpc, service): (GrpcSettings, Autoscaler),
+    wiring: &mut Wiring,
+    (settings, service): (GrpcSettings, Autoscaler),
     (admin, pages): (SocketAddr, Pages),
-    stop: watch::Receiver<bool>,
 ) -> Result<[SocketAddr; 2], RunFault> {
-    let grpc = autoscaler::listen(&grpc, service)
+    let grpc = autoscaler::listen(&settings, service)
         .await
         .map_err(|fault| match fault {
             ServeFault::Tls(_) => RunFault::configuration(fault),
@@ -211,12 +216,20 @@ async fn listen(
         })?;
     let admin = admin::listen(admin).await.map_err(RunFault::start)?;
     let addresses = [grpc.address(), admin.address()];
-    tasks.spawn(
+    if let (GrpcSecurity::Issued { names }, Some(tls)) = (settings.security, grpc.issued()) {
+        wiring.issuing = Some(Issuing {
+            tls,
+            names,
+            port: grpc.address().port(),
+        });
+    }
+    wiring.tasks.spawn(
         "admin",
         Ends::Never,
         admin.serve(pages, std::future::pending()),
     );
-    tasks.spawn("grpc", Ends::AfterStop, grpc.serve(stopped(stop)));
+    let served = grpc.serve(stopped(wiring.stop.clone()));
+    wiring.tasks.spawn("grpc", Ends::AfterStop, served);
     Ok(addresses)
 }
 

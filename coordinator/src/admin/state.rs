@@ -21,6 +21,7 @@ pub(super) fn page(pages: &Pages) -> Value {
         "brokerUp": view.broker_up,
         "clusterUp": pages.in_cluster.then_some(view.cluster_up),
         "coordinatorKey": pages.known.get().map(|known| known.coordinator_key.as_str()),
+        "cloudConfig": pages.known.get().and_then(|known| known.cloud_config.as_deref()),
         "autoscalerUserAgent": pages.callers.user_agent().as_deref(),
         "groups": groups(&view),
         "machines": machines(&view),

@@ -56,6 +56,7 @@ async fn served_under(mandate: Mandate, view: View) -> SocketAddr {
         in_cluster: true,
         known: Arc::new(OnceLock::from(Known {
             coordinator_key: "ed25519:key".to_owned(),
+            cloud_config: None,
             lab: Some(Arc::new(|| serde_json::json!({"nodes": []}))),
         })),
     };

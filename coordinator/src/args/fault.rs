@@ -69,9 +69,13 @@ pub enum ArgsFault {
     /// Plain text that leaves the host.
     #[error(
         "--grpc-address: {0} is reachable from outside and would speak plain text: anybody there could power machines off; \
-         set --grpc-cert, --grpc-key and --grpc-client-ca, or --grpc-insecure if the network is trusted"
+         set --grpc-issue-certs in a cluster, --grpc-cert, --grpc-key and --grpc-client-ca anywhere, or --grpc-insecure if the \
+         network is trusted"
     )]
     PlainText(SocketAddr),
+    /// Not a name that a certificate can hold.
+    #[error("--grpc-cert-name: `{0}` is neither a host name nor an address")]
+    CertName(String),
     /// Not a version.
     #[error("--autoscaler-version: `{0}` is no version; write it as in 1.36")]
     AutoscalerVersion(String),

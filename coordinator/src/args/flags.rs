@@ -96,7 +96,7 @@ pub(super) struct KubernetesFlags {
     #[arg(long, env = "HOMELAB_KUBECONFIG", value_name = "FILE")]
     pub(super) kubeconfig: Option<PathBuf>,
 
-    /// Namespace of the coordinator's own Lease and Secret [default: the pod's, or homelab-autoscaler-system]
+    /// Namespace of the coordinator's own Lease and Secrets [default: the pod's, or homelab-autoscaler-system]
     #[arg(long, env = "HOMELAB_OWN_NAMESPACE", value_name = "NAME")]
     pub(super) own_namespace: Option<String>,
 
@@ -177,6 +177,20 @@ pub(super) struct GrpcFlags {
     /// PEM file with the authorities whose client certificates are accepted
     #[arg(long, env = "HOMELAB_GRPC_CLIENT_CA", value_name = "FILE")]
     pub(super) grpc_client_ca: Option<PathBuf>,
+
+    /// Issue an authority, a server and a client certificate, keep them in Secrets, and serve mutual TLS with them; only
+    /// inside a cluster
+    #[arg(long, env = "HOMELAB_GRPC_ISSUE_CERTS")]
+    pub(super) grpc_issue_certs: bool,
+
+    /// Another name or address in the issued server certificate, beside those of the Service; may be repeated
+    #[arg(
+        long,
+        env = "HOMELAB_GRPC_CERT_NAME",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub(super) grpc_cert_name: Vec<String>,
 
     /// The cluster-autoscaler's version, as in 1.36: its calls do not tell it, and nodeObjectPolicy Retain needs 1.36
     #[arg(long, env = "HOMELAB_AUTOSCALER_VERSION", value_name = "MAJOR.MINOR")]

@@ -117,13 +117,9 @@ fn plain_text_beyond_loopback_needs_a_word_or_certificates() {
     let lab = ["--lab", "l", "--grpc-address", "0.0.0.0:50051"];
     let refused = settings(&lab).unwrap_err();
     assert!(refused.contains("--grpc-insecure"), "{refused}");
-    assert!(
-        settings(&[&lab[..], &["--grpc-insecure"]].concat())
-            .unwrap()
-            .grpc
-            .tls
-            .is_none()
-    );
+    let security = |flags: &[&str]| settings(flags).unwrap().grpc.security;
+    let open = security(&[&lab[..], &["--grpc-insecure"]].concat());
+    assert_eq!(open, GrpcSecurity::PlainText);
     let tls = [
         "--grpc-cert",
         "c",
@@ -132,18 +128,25 @@ fn plain_text_beyond_loopback_needs_a_word_or_certificates() {
         "--grpc-client-ca",
         "ca",
     ];
-    assert!(
-        settings(&[&lab[..], &tls].concat())
-            .unwrap()
-            .grpc
-            .tls
-            .is_some()
-    );
+    let files = security(&[&lab[..], &tls].concat());
+    assert!(matches!(files, GrpcSecurity::Files(_)), "{files:?}");
+    let issued = [
+        "--broker",
+        "mqtt://b",
+        "--grpc-address",
+        "0.0.0.0:50051",
+        "--grpc-issue-certs",
+        "--grpc-cert-name",
+        "scaler.lan,192.168.1.10",
+    ];
+    let names = ["scaler.lan", "192.168.1.10"].map(|name| ServerName::try_from(name).unwrap());
+    let names = names.to_vec();
+    assert_eq!(security(&issued), GrpcSecurity::Issued { names });
 }
 
 #[test]
 fn every_wrong_flag_is_refused_in_one_line_that_names_it() {
-    const REFUSED: [(&str, &[&str]); 19] = [
+    const REFUSED: [(&str, &[&str]); 24] = [
         (
             "--lab l --timing wake_repat=2s",
             &["--timing", "wake_repat", "wake_repeat"],
@@ -178,6 +181,26 @@ fn every_wrong_flag_is_refused_in_one_line_that_names_it() {
         (
             "--lab l --grpc-client-ca c",
             &["--grpc-client-ca", "--grpc-cert"],
+        ),
+        (
+            "--lab l --grpc-issue-certs",
+            &["--grpc-issue-certs and --lab exclude"],
+        ),
+        (
+            "--broker mqtt://b --grpc-issue-certs --grpc-insecure",
+            &["--grpc-issue-certs and --grpc-insecure exclude"],
+        ),
+        (
+            "--broker mqtt://b --grpc-issue-certs --grpc-cert c --grpc-key k --grpc-client-ca a",
+            &["--grpc-issue-certs and --grpc-cert exclude"],
+        ),
+        (
+            "--broker mqtt://b --grpc-cert-name scaler.lan",
+            &["--grpc-cert-name needs --grpc-issue-certs"],
+        ),
+        (
+            "--broker mqtt://b --grpc-issue-certs --grpc-cert-name *.lan",
+            &["--grpc-cert-name", "`*.lan`"],
         ),
         ("--broker mqtt://b --state s", &["--state", "--lab"]),
         ("--broker mqtt://b --socket s", &["--socket", "--lab"]),

@@ -50,7 +50,9 @@ mod writes;
 
 pub use callers::Callers;
 pub use server::{Listening, ServeFault, listen};
+pub(crate) use tls::Issued;
 pub use tls::TlsFault;
+pub(crate) use tls::validity::end as certificate_end;
 
 use admission::Arrived;
 use looked::Looked;

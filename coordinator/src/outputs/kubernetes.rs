@@ -7,6 +7,7 @@
 
 mod agents;
 mod backlog;
+mod certificates;
 mod commits;
 mod complaints;
 mod described;
@@ -36,6 +37,7 @@ use tokio::{
 
 pub use agents::{KeyFault, signing_seed};
 use backlog::{Backlog, Job, Lane, OnNode};
+pub(crate) use certificates::{CLIENT, Duty, Origin, certificates};
 use commits::Swap;
 use described::Described;
 use desk::Desk;

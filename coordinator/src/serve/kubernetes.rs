@@ -37,7 +37,7 @@ pub(super) async fn prepare(settings: KubernetesSettings) -> Result<Prepared, Ru
 }
 
 impl Prepared {
-    /// Reads the coordinator's key and starts the tasks of this mode.
+    /// Reads the coordinator's key, and the certificates that are issued here, and starts the tasks of this mode.
     pub(super) async fn start(
         self,
         policy: Policy,
@@ -45,6 +45,10 @@ impl Prepared {
     ) -> Result<Started, RunFault> {
         let Self { settings, cluster } = self;
         let key = key(&cluster, &settings.key_secret, wiring).await?;
+        let cloud_config = match wiring.issuing.take() {
+            Some(issuing) => Some(issuing.start(&cluster, wiring).await?),
+            None => None,
+        };
         let policy = Policy {
             provider_scheme: scheme(&cluster).await,
             ..policy
@@ -69,6 +73,7 @@ impl Prepared {
             key: Arc::new(key),
             mandate,
             leader: settings.identity.unwrap_or_else(host_name),
+            cloud_config,
             lab: None,
         })
     }

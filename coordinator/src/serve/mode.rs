@@ -33,6 +33,8 @@ pub(super) struct Started {
     pub(super) mandate: Mandate,
     /// Who leads, for people.
     pub(super) leader: String,
+    /// The cluster-autoscaler's cloud config, where its certificates are issued here.
+    pub(super) cloud_config: Option<String>,
     /// The lab for `/state`.
     pub(super) lab: Option<LabPage>,
 }

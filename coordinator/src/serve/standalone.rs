@@ -98,6 +98,7 @@ impl Prepared {
             key: Arc::new(key),
             mandate,
             leader: host_name(),
+            cloud_config: None,
             lab: Some(Arc::new(move || {
                 let shown = board.show(&engine.current());
                 json!({"groups": shown.groups, "nodes": shown.nodes, "events": memory.events()})

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Response;
 use rustix::process::Signal;
 use serde_json::Value;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::{process::Process, programs, wait, workdir::WorkDir};
 
@@ -34,6 +34,7 @@ pub struct Ports {
 pub struct Coordinator {
     process: Option<Process>,
     ports: Ports,
+    tls: Option<ClientTlsConfig>,
     http: reqwest::Client,
 }
 
@@ -54,6 +55,7 @@ impl Coordinator {
         Ok(Self {
             process: None,
             ports,
+            tls: None,
             http: http.context("make an HTTP client")?,
         })
     }
@@ -163,12 +165,23 @@ impl Coordinator {
         &self.ports
     }
 
+    /// Connections are made with this from now on; in plain text before.
+    pub fn speak(&mut self, tls: ClientTlsConfig) {
+        self.tls = Some(tls);
+    }
+
     /// A connection to the gRPC API, made at its first call and again whenever it broke.
     ///
     /// # Errors
     /// Never for an address that the coordinator has told.
     pub fn channel(&self) -> Result<Channel> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.ports.grpc))?;
+        let address = &self.ports.grpc;
+        let endpoint = match &self.tls {
+            Some(tls) => {
+                Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls.clone())?
+            }
+            None => Endpoint::from_shared(format!("http://{address}"))?,
+        };
         Ok(endpoint.connect_lazy())
     }
 

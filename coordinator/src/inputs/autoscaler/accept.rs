@@ -11,14 +11,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use super::tls::Latest;
 use crate::metrics::{Metrics, TurnedAway};
 
 /// Connections at once. The autoscaler has one; the rest is for probes and for people.
@@ -38,7 +38,7 @@ pub(super) enum Security {
     /// Nothing.
     Plain,
     /// TLS, with the latest configuration for each handshake.
-    Tls(watch::Receiver<Arc<ServerConfig>>),
+    Tls(Latest),
 }
 
 /// Everything that can be read and written.
@@ -140,8 +140,10 @@ async fn greeted(
     let greeting = async {
         let mut io: Pin<Box<dyn Duplex>> = match security {
             Security::Plain => Box::pin(stream),
-            Security::Tls(config) => {
-                let config = Arc::clone(&config.borrow());
+            Security::Tls(mut latest) => {
+                let config = latest.wait_for(Option::is_some).await;
+                let config = config.ok().and_then(|config| config.clone());
+                let config = config.ok_or(io::ErrorKind::NotConnected)?;
                 Box::pin(TlsAcceptor::from(config).accept(stream).await?)
             }
         };

@@ -19,9 +19,9 @@ use super::accept::{self, Security};
 use super::admission::Admission;
 #[cfg(feature = "reflection")]
 use super::reflection;
-use super::tls::{Files, TlsFault};
+use super::tls::{Files, Issued, Latest, TlsFault};
 use super::{Autoscaler, health};
-use crate::args::GrpcSettings;
+use crate::args::{GrpcSecurity, GrpcSettings};
 use crate::metrics::Metrics;
 
 /// A connection that does not answer pings for this long is cut: its peer vanished without a word.
@@ -57,8 +57,18 @@ pub struct Listening {
     router: Router<Stack<Admission, Identity>>,
     listener: TcpListener,
     address: SocketAddr,
-    pub(super) files: Option<Files>,
+    proof: Proof,
     metrics: Metrics,
+}
+
+/// What both sides prove who they are with.
+enum Proof {
+    /// Nothing: it is plain text.
+    None,
+    /// Files of the household's own.
+    Files(Files),
+    /// Certificates that this process issues.
+    Issued(Issued),
 }
 
 /// Binds the address and reads the certificates.
@@ -67,9 +77,10 @@ pub struct Listening {
 /// The address cannot be bound, or a PEM file is unreadable or wrong.
 pub async fn listen(settings: &GrpcSettings, service: Autoscaler) -> Result<Listening, ServeFault> {
     let metrics = service.metrics.clone();
-    let files = match &settings.tls {
-        Some(files) => Some(Files::open(files.clone(), metrics.clone())?),
-        None => None,
+    let proof = match &settings.security {
+        GrpcSecurity::PlainText => Proof::None,
+        GrpcSecurity::Files(files) => Proof::Files(Files::open(files.clone(), metrics.clone())?),
+        GrpcSecurity::Issued { .. } => Proof::Issued(Issued::new(metrics.clone())),
     };
     let address = settings.address;
     let told = |source| ServeFault::Listen { address, source };
@@ -89,7 +100,7 @@ pub async fn listen(settings: &GrpcSettings, service: Autoscaler) -> Result<List
         router,
         address: listener.local_addr().map_err(told)?,
         listener,
-        files,
+        proof,
         metrics,
     })
 }
@@ -101,19 +112,35 @@ impl Listening {
         self.address
     }
 
+    /// Where issued certificates are handed in, if they are what is served with.
+    pub(crate) fn issued(&self) -> Option<Issued> {
+        match &self.proof {
+            Proof::Issued(issued) => Some(issued.clone()),
+            Proof::None | Proof::Files(_) => None,
+        }
+    }
+
+    /// What the next handshake uses, if there are handshakes.
+    pub(super) fn config(&self) -> Option<Latest> {
+        match &self.proof {
+            Proof::None => None,
+            Proof::Files(files) => Some(files.config()),
+            Proof::Issued(issued) => Some(issued.config()),
+        }
+    }
+
     /// Serves until `stop` is done, then lets running calls end.
     ///
     /// # Errors
     /// The server ends for another reason.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeFault> {
-        let security = match &self.files {
-            Some(files) => Security::Tls(files.config()),
-            None => Security::Plain,
-        };
+        let security = self.config().map_or(Security::Plain, Security::Tls);
         let followed = async {
-            match self.files {
-                Some(files) => files.follow().await,
-                None => std::future::pending().await,
+            match self.proof {
+                Proof::Files(files) => files.follow().await,
+                // Whoever issues them follows them too; kept here, because without it no handshake would wait.
+                Proof::Issued(_issued) => std::future::pending().await,
+                Proof::None => std::future::pending().await,
             }
         };
         let connections = accept::connections(self.listener, security, self.metrics);

@@ -16,7 +16,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::*;
-use crate::args::GrpcSettings;
+use crate::args::{GrpcSecurity, GrpcSettings};
 use crate::engine::{self, Core};
 use crate::outputs::Outputs;
 
@@ -162,7 +162,7 @@ impl Bench {
 fn plain() -> GrpcSettings {
     GrpcSettings {
         address: "127.0.0.1:0".parse().unwrap(),
-        tls: None,
+        security: GrpcSecurity::PlainText,
         #[cfg(feature = "reflection")]
         reflection: false,
     }

@@ -9,30 +9,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::ring;
+use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::VerifierBuilderError;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::args::TlsFiles;
-use crate::clock;
 use crate::metrics::{Certificate, Metrics};
 
+mod config;
+mod issued;
 pub(super) mod validity;
 
-use validity::Ending;
+pub(crate) use issued::Issued;
+
+use config::{Ends, Unusable};
 
 /// Between looks at the files. The kubelet itself takes a minute to bring a changed Secret into a pod.
 const LOOK: Duration = Duration::from_secs(10);
 /// Between words about certificates that end soon.
 const REMIND: Duration = Duration::from_secs(24 * 3_600);
-/// The protocol that gRPC clients insist on.
-const H2: &[u8] = b"h2";
 
 /// Why files do not make a TLS server.
 #[derive(Debug, Error)]
@@ -79,18 +79,21 @@ struct Contents {
     client_ca: Vec<u8>,
 }
 
-/// A usable configuration and when its certificates end (seconds since 1970).
+/// A usable configuration and when its certificates end.
 struct Loaded {
     config: Arc<ServerConfig>,
-    ends: [(Certificate, i64); 2],
+    ends: Ends,
 }
+
+/// The configuration for the next handshake; nothing while there are no certificates yet.
+pub(super) type Latest = watch::Receiver<Option<Arc<ServerConfig>>>;
 
 /// The files, looked at again and again.
 pub(super) struct Files {
     files: TlsFiles,
     metrics: Metrics,
-    publish: watch::Sender<Arc<ServerConfig>>,
-    ends: [(Certificate, i64); 2],
+    publish: watch::Sender<Option<Arc<ServerConfig>>>,
+    ends: Ends,
     /// Mark of the contents in force.
     taken: [u8; 32],
     /// Mark of what was refused last, so that it is said once.
@@ -108,17 +111,17 @@ impl Files {
         let opened = Self {
             files,
             metrics,
-            publish: watch::Sender::new(loaded.config),
+            publish: watch::Sender::new(Some(loaded.config)),
             ends: loaded.ends,
             taken: contents.mark(),
             refused: None,
         };
-        opened.show_ends();
+        opened.ends.show(&opened.metrics);
         Ok(opened)
     }
 
     /// What the next handshake must use.
-    pub(super) fn config(&self) -> watch::Receiver<Arc<ServerConfig>> {
+    pub(super) fn config(&self) -> Latest {
         self.publish.subscribe()
     }
 
@@ -153,11 +156,11 @@ impl Files {
         match read.and_then(|contents| contents.load(&self.files)) {
             Ok(loaded) => {
                 tracing::info!("certificates of the gRPC service taken from changed files");
-                self.publish.send_replace(loaded.config);
+                self.publish.send_replace(Some(loaded.config));
                 self.ends = loaded.ends;
                 self.taken = mark;
                 self.refused = None;
-                self.show_ends();
+                self.ends.show(&self.metrics);
                 true
             }
             Err(fault) => {
@@ -172,29 +175,11 @@ impl Files {
         }
     }
 
-    fn show_ends(&self) {
-        for (certificate, end) in self.ends {
-            self.metrics.certificate_ends(certificate, end);
-        }
-    }
-
     fn remind(&self) {
-        let now = clock::now().wall_ms / 1_000;
-        for (certificate, end) in self.ends {
-            let flag = match certificate {
-                Certificate::Server => "--grpc-cert",
-                Certificate::ClientCa => "--grpc-client-ca",
-            };
-            match validity::ending(end, now) {
-                Ending::Later => {}
-                Ending::Soon { days } => {
-                    tracing::warn!(flag, days, "a certificate of the gRPC service ends soon");
-                }
-                Ending::Over => {
-                    tracing::error!(flag, "a certificate of the gRPC service has ended");
-                }
-            }
-        }
+        self.ends.remind(|certificate| match certificate {
+            Certificate::Server => "--grpc-cert",
+            Certificate::ClientCa => "--grpc-client-ca",
+        });
     }
 }
 
@@ -230,41 +215,21 @@ impl Contents {
             wanted: "private key",
             source,
         })?;
-        // A chain is over with its first certificate, a set of authorities with its last.
-        let ends = [
-            (
-                Certificate::Server,
-                chain.iter().map(end_or_never).min().unwrap_or(i64::MAX),
-            ),
-            (
-                Certificate::ClientCa,
-                authorities
-                    .iter()
-                    .map(end_or_never)
-                    .max()
-                    .unwrap_or(i64::MAX),
-            ),
-        ];
-        let mut roots = RootCertStore::empty();
-        for authority in authorities {
-            roots.add(authority).map_err(TlsFault::Authority)?;
-        }
-        let provider = Arc::new(ring::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .build()
-                .map_err(TlsFault::Authorities)?;
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(TlsFault::Pair)?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .map_err(TlsFault::Pair)?;
-        config.alpn_protocols.push(H2.to_vec());
+        let ends = Ends::of(&chain, &authorities);
         Ok(Loaded {
-            config: Arc::new(config),
+            config: Arc::new(config::mutual(chain, key, authorities)?),
             ends,
         })
+    }
+}
+
+impl From<Unusable> for TlsFault {
+    fn from(fault: Unusable) -> Self {
+        match fault {
+            Unusable::Pair(fault) => Self::Pair(fault),
+            Unusable::Authority(fault) => Self::Authority(fault),
+            Unusable::Authorities(fault) => Self::Authorities(fault),
+        }
     }
 }
 
@@ -294,11 +259,6 @@ fn certificates(
         return Err(told(pem::Error::NoItemsFound));
     }
     Ok(found)
-}
-
-/// One whose end cannot be read is not usable either, and rustls says so; until then it counts as endless.
-fn end_or_never(certificate: &CertificateDer<'_>) -> i64 {
-    validity::end(certificate).unwrap_or(i64::MAX)
 }
 
 /// A fault with its causes.

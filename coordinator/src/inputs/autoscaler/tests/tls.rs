@@ -16,7 +16,7 @@ fn identity(pair: &Pair) -> Identity {
 fn settings(tls: TlsFiles) -> GrpcSettings {
     GrpcSettings {
         address: "127.0.0.1:0".parse().unwrap(),
-        tls: Some(tls),
+        security: GrpcSecurity::Files(tls),
         #[cfg(feature = "reflection")]
         reflection: false,
     }
@@ -106,7 +106,7 @@ async fn replaced_files_count_for_the_next_connection_and_open_ones_live_on() {
     let settings = settings(files(&folder, &old.cert, &old.sign("localhost")));
     let listening = listen(&settings, service()).await.unwrap();
     let address = listening.address();
-    let mut taken = listening.files.as_ref().unwrap().config();
+    let mut taken = listening.config().unwrap();
     tokio::spawn(listening.serve(std::future::pending()));
     let (before, after) = (old.sign("autoscaler"), new.sign("autoscaler"));
     let mut open = calls(address, (&old, "localhost"), Some(&before))
@@ -131,6 +131,58 @@ async fn replaced_files_count_for_the_next_connection_and_open_ones_live_on() {
             .is_err()
     );
     open.gpu_label(GpuLabelRequest {}).await.unwrap();
+}
+
+fn issuing() -> GrpcSettings {
+    GrpcSettings {
+        security: GrpcSecurity::Issued { names: Vec::new() },
+        ..plain()
+    }
+}
+
+fn issued(authority: &Authority) -> crate::certificates::Pair {
+    let pair = authority.sign("localhost");
+    crate::certificates::Pair {
+        key: pair.key.serialize_pem(),
+        cert: pair.cert,
+    }
+}
+
+#[tokio::test]
+async fn issued_certificates_serve_who_came_before_them_and_renewed_ones_the_next() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let listening = listen(&issuing(), service()).await.unwrap();
+    let (address, tls) = (listening.address(), listening.issued().unwrap());
+    tokio::spawn(listening.serve(std::future::pending()));
+    let (before, after) = (old.sign("autoscaler"), new.sign("autoscaler"));
+    let early = calls(address, (&old, "localhost"), Some(&before));
+    let (early, handed_in) =
+        tokio::join!(early, async { tls.serve_with(&issued(&old), &old.cert) });
+    handed_in.unwrap();
+    let mut open = early.unwrap();
+    let refused = tls.serve_with(&issued(&new), "no PEM");
+    assert!(refused.is_err());
+    let still = calls(address, (&old, "localhost"), Some(&before)).await;
+    still.unwrap();
+    tls.serve_with(&issued(&new), &new.cert).unwrap();
+    let renewed = calls(address, (&new, "localhost"), Some(&after)).await;
+    renewed.unwrap();
+    let ended = calls(address, (&old, "localhost"), Some(&before)).await;
+    assert!(ended.is_err());
+    open.gpu_label(GpuLabelRequest {}).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_certificates_yet_nobody_is_held_for_longer_than_a_handshake_may_take() {
+    let listening = listen(&issuing(), service()).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(listening.address())
+        .await
+        .unwrap();
+    tokio::spawn(listening.serve(std::future::pending()));
+    let mut said = Vec::new();
+    let closed = stream.read_to_end(&mut said);
+    let closed = tokio::time::timeout(Duration::from_secs(60), closed).await;
+    assert_eq!(closed.unwrap().unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +263,7 @@ async fn unusable_files_are_named_by_their_flag() {
 async fn a_stop_ends_the_server_although_a_client_stays_connected() {
     let settings = GrpcSettings {
         address: "127.0.0.1:0".parse().unwrap(),
-        tls: None,
+        security: GrpcSecurity::PlainText,
         #[cfg(feature = "reflection")]
         reflection: false,
     };

@@ -14,6 +14,10 @@ fn open(folder: &TempDir, authority: &Authority) -> Files {
     Files::open(files, Metrics::unregistered()).unwrap()
 }
 
+fn current(files: &Files) -> Arc<ServerConfig> {
+    files.config().borrow().clone().unwrap()
+}
+
 /// What is logged meanwhile, one line for each event.
 fn logged(work: impl FnOnce()) -> Vec<String> {
     let lines = Arc::new(Mutex::new(Vec::new()));
@@ -46,9 +50,9 @@ fn unchanged_files_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let mut opened = open(&folder, &authority);
-    let before = Arc::clone(&opened.config().borrow());
+    let before = current(&opened);
     assert!(!opened.look());
-    assert!(Arc::ptr_eq(&before, &opened.config().borrow()));
+    assert!(Arc::ptr_eq(&before, &current(&opened)));
 }
 
 #[test]
@@ -56,16 +60,16 @@ fn files_that_do_not_fit_together_are_refused_once_and_taken_when_they_do() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let mut opened = open(&folder, &authority);
-    let before = Arc::clone(&opened.config().borrow());
+    let before = current(&opened);
     let next = authority.sign("localhost");
     fs::write(&opened.files.cert, &next.cert).unwrap();
     let said = logged(|| assert!(!opened.look() && !opened.look() && !opened.look()));
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("--grpc-cert and --grpc-key"), "{said:?}");
-    assert!(Arc::ptr_eq(&before, &opened.config().borrow()));
+    assert!(Arc::ptr_eq(&before, &current(&opened)));
     fs::write(&opened.files.key, next.key.serialize_pem()).unwrap();
     assert!(opened.look());
-    assert!(!Arc::ptr_eq(&before, &opened.config().borrow()));
+    assert!(!Arc::ptr_eq(&before, &current(&opened)));
 }
 
 #[test]

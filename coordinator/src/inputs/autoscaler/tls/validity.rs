@@ -41,7 +41,7 @@ pub(super) fn ending(end: i64, now: i64) -> Ending {
 }
 
 /// The field notAfter; `None` if this is no certificate.
-pub(in crate::inputs::autoscaler) fn end(certificate: &[u8]) -> Option<i64> {
+pub(crate) fn end(certificate: &[u8]) -> Option<i64> {
     let (whole, _) = expect(certificate, SEQUENCE)?;
     let (mut fields, _) = expect(whole, SEQUENCE)?;
     if let Some((VERSION, _, rest)) = element(fields) {

@@ -1,5 +1,5 @@
-//! An API server that holds a few objects, for tests: it gives them out, makes them, and takes JSON patches with their tests
-//! and merge patches with their preconditions.
+//! An API server that holds a few objects, for tests: it gives them out, makes them, replaces the version that is named, and
+//! takes JSON patches with their tests and merge patches with their preconditions.
 
 use std::{
     collections::BTreeMap,
@@ -42,6 +42,7 @@ pub(in super::super) fn holding<const N: usize>(
             let path = path.strip_suffix("/status").unwrap_or(path);
             answered(match parts.method {
                 Method::POST => make(&mut shelf, path, &body),
+                Method::PUT => replace(&mut shelf, path, &body),
                 Method::PATCH if merges => merge(&mut shelf, path, &body),
                 Method::PATCH => patch(&mut shelf, path, &body),
                 _ => give(&mut shelf, path, Ok),
@@ -77,6 +78,17 @@ fn make(shelf: &mut BTreeMap<String, Value>, path: &str, body: &[u8]) -> Reply {
     touch(&mut object);
     shelf.insert(path, object.clone());
     Reply::With(201, object)
+}
+
+fn replace(shelf: &mut BTreeMap<String, Value>, path: &str, body: &[u8]) -> Reply {
+    let mut next: Value = serde_json::from_slice(body).unwrap();
+    give(shelf, path, |object| {
+        if next["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
+            return Err(refusal(StatusCode::CONFLICT.as_u16(), "it is another one"));
+        }
+        touch(&mut next);
+        Ok(next)
+    })
 }
 
 fn patch(shelf: &mut BTreeMap<String, Value>, path: &str, body: &[u8]) -> Reply {
