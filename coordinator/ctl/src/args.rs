@@ -80,6 +80,9 @@ pub(crate) enum Command {
     /// Print what an agent needs
     #[command(subcommand)]
     Agent(Agent),
+    /// Print what the cluster-autoscaler needs
+    #[command(subcommand)]
+    Autoscaler(Autoscaler),
     /// Print declarations
     #[command(subcommand)]
     Node(Node),
@@ -139,6 +142,13 @@ pub(crate) enum Agent {
         #[arg(long, value_name = "DIR")]
         into: Option<PathBuf>,
     },
+}
+
+/// About the cluster-autoscaler.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Autoscaler {
+    /// Print the cloud config with which it reaches the coordinator
+    Config,
 }
 
 /// About Nodes.

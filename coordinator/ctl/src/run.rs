@@ -9,7 +9,7 @@ use coordinator_crds::node_status::{Ask, AskVerb};
 
 use crate::{
     agent_config,
-    args::{Agent, Cli, Command, Form, Node},
+    args::{Agent, Autoscaler, Cli, Command, Form, Node},
     ask, check,
     explain::{self, Picture},
     fault::CtlFault,
@@ -73,6 +73,7 @@ async fn run(cli: Cli) -> Result<(), CtlFault> {
                 None => print(&agent_config::text(&access, &name)),
             }
         }
+        Command::Autoscaler(Autoscaler::Config) => print(&source.cloud_config().await?),
         Command::Node(Node::Init { name, group }) => {
             let lab = source.lab().await?;
             print(&node_init::yaml(&lab, &name, &group)?)

@@ -88,6 +88,18 @@ impl Source {
         }
     }
 
+    /// What the cluster-autoscaler is to be started with.
+    pub(crate) async fn cloud_config(&self) -> Result<String, CtlFault> {
+        match self {
+            Self::Local(_) => Err(CtlFault::Refused(
+                "a coordinator without Kubernetes issues no certificates: write address, and cert, key and cacert if it has \
+                 --grpc-cert, by hand"
+                    .to_owned(),
+            )),
+            Self::Cluster(cluster) => cluster.cloud_config().await,
+        }
+    }
+
     /// What the agent of that name needs.
     pub(crate) async fn access(&self, agent: &str) -> Result<Access, CtlFault> {
         match self {

@@ -155,7 +155,7 @@ fn provider(one: &Found) -> Vec<Finding> {
         findings.push(Finding::fail(
             WHAT,
             format!("{name} has no --cloud-config, so it does not know where we are"),
-            "give it the file with address and certificates that deploy/README.md describes",
+            "give it the file that `homelabctl autoscaler config` prints",
         ));
     }
     findings

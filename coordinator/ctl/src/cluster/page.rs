@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{Cluster, innermost};
-use crate::{ask::now_ms, lab::Agent};
+use crate::{ask::now_ms, fault::CtlFault, lab::Agent};
 
 /// The coordinator's Service, and the name of its port for people and probes.
 const SERVICE: &str = "homelab-coordinator:admin";
@@ -31,6 +31,9 @@ pub(crate) struct Page {
     /// How the cluster-autoscaler calls itself, once it has called.
     #[serde(default)]
     pub(crate) autoscaler_user_agent: Option<String>,
+    /// What the cluster-autoscaler is to be started with.
+    #[serde(default)]
+    cloud_config: Option<String>,
     #[serde(default)]
     agents: BTreeMap<String, Heard>,
 }
@@ -75,6 +78,19 @@ impl Page {
 }
 
 impl Cluster {
+    /// What the cluster-autoscaler is to be started with, in the coordinator's words.
+    pub(crate) async fn cloud_config(&self) -> Result<String, CtlFault> {
+        let unread = |why| CtlFault::Refused(format!("cannot read the coordinator's page: {why}"));
+        let page = self.page().await.map_err(unread)?;
+        page.cloud_config.ok_or_else(|| {
+            CtlFault::Refused(
+                "the coordinator issues no certificates: start it with --grpc-issue-certs, or write the file by hand for your \
+                 own ones"
+                    .to_owned(),
+            )
+        })
+    }
+
     /// The page, or why it cannot be read.
     pub(crate) async fn page(&self) -> Result<Page, String> {
         let path = format!(
