@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes what install.yaml needs and must not contain: certificates and passwords. Run again to add agents;
+# Makes what install.yaml needs and must not contain: the broker's certificate and passwords. Run again to add agents;
 # what exists is kept. Needs kubectl and openssl.
 set -eu
 
@@ -26,29 +26,23 @@ password() { openssl rand -hex 24; }
 
 kubectl get namespace "$ns" >/dev/null 2>&1 || kubectl create namespace "$ns" --save-config
 
-# One authority for the broker and the autoscaler's API; its key is thrown away afterwards.
+# The broker's authority; its key is thrown away afterwards.
 if ! exists secret homelab-broker-tls; then
     case $host in *[!0-9.]*) san="DNS:$host" ;; *) san="IP:$host" ;; esac
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \
         -subj "/CN=homelab-autoscaler" -keyout "$work/ca.key" -out "$work/ca.pem" 2>/dev/null
-    issue() {
-        openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$1" \
-            -keyout "$work/$1.key" -out "$work/$1.csr" 2>/dev/null
-        printf 'subjectAltName=%s\nextendedKeyUsage=%s\nbasicConstraints=CA:FALSE\n' "$2" "$3" >"$work/$1.ext"
-        openssl x509 -req -in "$work/$1.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -CAcreateserial -days 3650 \
-            -extfile "$work/$1.ext" -out "$work/$1.pem" 2>/dev/null
-    }
-    issue homelab-broker "DNS:homelab-broker.$ns.svc,DNS:homelab-broker,$san" serverAuth
-    issue homelab-coordinator "DNS:homelab-coordinator.$ns.svc,DNS:homelab-coordinator" serverAuth
-    issue cluster-autoscaler "DNS:cluster-autoscaler" clientAuth
-    # The broker's Secret comes last: it is the mark that all of them are there.
-    for name in homelab-coordinator cluster-autoscaler homelab-broker; do
-        k create secret generic "$name-tls" --from-file=tls.crt="$work/$name.pem" \
-            --from-file=tls.key="$work/$name.key" --from-file=ca.crt="$work/ca.pem" \
-            --dry-run=client -o yaml | kubectl apply -f -
-    done
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=homelab-broker" \
+        -keyout "$work/broker.key" -out "$work/broker.csr" 2>/dev/null
+    printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n' \
+        "DNS:homelab-broker.$ns.svc,DNS:homelab-broker,$san" >"$work/broker.ext"
+    openssl x509 -req -in "$work/broker.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -CAcreateserial -days 3650 \
+        -extfile "$work/broker.ext" -out "$work/broker.pem" 2>/dev/null
     k create configmap homelab-autoscaler-agents --from-file=ca.pem="$work/ca.pem" \
         --from-literal=broker="mqtts://$host:$port" --dry-run=client -o yaml | kubectl apply --server-side -f -
+    # The Secret comes last: it is the mark that both are there.
+    k create secret generic homelab-broker-tls --from-file=tls.crt="$work/broker.pem" \
+        --from-file=tls.key="$work/broker.key" --from-file=ca.crt="$work/ca.pem" \
+        --dry-run=client -o yaml | kubectl apply -f -
 fi
 
 exists secret homelab-broker-coordinator ||
