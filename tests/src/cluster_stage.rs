@@ -4,6 +4,7 @@
 //! Not here: who asks for machines (`autoscaler`), and labs without Kubernetes (`stage`).
 
 mod autoscaler;
+mod guided;
 mod machines;
 pub mod objects;
 mod plane;
@@ -30,7 +31,7 @@ use crate::{
     recorder::{Recorder, Wish},
 };
 
-pub use autoscaler::{Autoscaler, Changes, Excuse};
+pub use autoscaler::{Autoscaler, Changes, Excuse, shipped_flags};
 pub use plane::{Plane, Planes};
 pub use replicas::Replica;
 pub use trail::Trail;
@@ -41,6 +42,8 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 pub const LAB: &str = "lab";
 /// Namespace of the coordinator's own objects.
 pub const OWN: &str = "homelab-autoscaler-system";
+/// The host of everything that listens: where the coordinator issues certificates, it is a name in its own.
+const HOST: &str = "127.0.0.1";
 /// Our taint: it stands exactly while a machine is ordered off.
 pub const POWER_OFF: &str = "homelab-autoscaler.dev/power-off";
 
@@ -68,6 +71,15 @@ pub struct GroupPlan {
     pub otherwise: BTreeMap<&'static str, Value>,
 }
 
+/// What is spoken at the coordinator's gRPC API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// Plain text, as on loopback.
+    Plain,
+    /// Mutual TLS with certificates that the coordinator issues, as it is installed.
+    Mutual,
+}
+
 /// How leadership is timed: lease, renew deadline, retry period.
 #[derive(Debug, Clone, Copy)]
 pub struct Election(pub &'static str, pub &'static str, pub &'static str);
@@ -89,6 +101,8 @@ pub struct Plan {
     pub timing: Vec<String>,
     /// Its leadership.
     pub election: Election,
+    /// What is spoken at its gRPC API.
+    pub speech: Speech,
 }
 
 impl Plan {
@@ -118,6 +132,7 @@ impl Plan {
             timing: timing.map(str::to_owned).to_vec(),
             // No test waits for its end; a busy API server may be slow for seconds.
             election: Election("60s", "50s", "1s"),
+            speech: Speech::Plain,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context, Result, ensure};
 use coordinator_crds::Group;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
@@ -21,6 +21,10 @@ use tests::{
 mod drains;
 #[path = "cluster/failures.rs"]
 mod failures;
+#[path = "homelabctl/front.rs"]
+mod front;
+#[path = "cluster/guide.rs"]
+mod guide;
 #[path = "cluster/main_job.rs"]
 mod main_job;
 #[path = "cluster/prices.rs"]

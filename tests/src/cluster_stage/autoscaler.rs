@@ -2,7 +2,7 @@
 //! Out: how often it has looked, what it changed, what it complained of, whether it finds the cluster healthy; the same of both.
 //! Holds: the test says which of them it had.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{ffi::OsStr, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Names a real cluster-autoscaler.
-const REAL: &str = "CLUSTER_AUTOSCALER_BIN";
+pub(super) const REAL: &str = "CLUSTER_AUTOSCALER_BIN";
 
 /// Said after the flags that are shipped, so these hold: they shorten what a test would wait for.
 const FLAGS: [&str; 18] = [
@@ -102,7 +102,7 @@ impl ClusterStage {
         Ok(self.model_over(self.channel()?))
     }
 
-    fn model_over(&self, channel: Channel) -> CaModel<Kubernetes> {
+    pub(super) fn model_over(&self, channel: Channel) -> CaModel<Kubernetes> {
         let cluster = Kubernetes::new(self.client());
         CaModel::over(channel, cluster, Self::model_options())
     }
@@ -143,9 +143,19 @@ impl ClusterStage {
             return Ok(None);
         };
         let config = format!("address: \"{address}\"\ngrpc_timeout: 5s\n");
+        self.real_with(&program, &config, flags).map(Some)
+    }
+
+    /// Starts a program with the flags that are shipped, those of every test, and these, and with a cloud config.
+    pub(super) fn real_with(
+        &self,
+        program: &OsStr,
+        config: &str,
+        flags: &[&str],
+    ) -> Result<Autoscaler> {
         let config = self.work.write("cloud-config.yaml", config)?;
         let port = Port::reserve()?;
-        let mut command = Command::new(PathBuf::from(program));
+        let mut command = Command::new(program);
         let rights = self.plane.kubeconfig_of(Account::ClusterAutoscaler);
         command
             .args(shipped_flags()?)
@@ -155,17 +165,20 @@ impl ClusterStage {
             .arg(format!("--kubeconfig={}", rights.display()))
             .arg(format!("--address=127.0.0.1:{}", port.number()));
         let process = Process::start(&self.work, "cluster-autoscaler", &command)?;
-        Ok(Some(Autoscaler::Real(Box::new(Real {
+        Ok(Autoscaler::Real(Box::new(Real {
             process,
             port,
             http: reqwest::Client::builder().no_proxy().build()?,
             statuses: Api::namespaced(self.client(), OWN),
-        }))))
+        })))
     }
 }
 
 /// The flags of `deploy/cluster-autoscaler.yaml`: what is installed is what is tested.
-fn shipped_flags() -> Result<Vec<String>> {
+///
+/// # Errors
+/// The file holds no Deployment with flags.
+pub fn shipped_flags() -> Result<Vec<String>> {
     let objects = shipped("cluster-autoscaler.yaml")?;
     let mut kinds = objects.iter();
     let deployment = kinds.find(|object| object["kind"] == "Deployment");

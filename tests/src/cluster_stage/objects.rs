@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{from_value, json};
 
 use super::{ClusterStage, LAB, LIMIT, OWN};
-use crate::harness::wait;
+use crate::harness::{members::SECRETS, wait};
 
 /// The ConfigMap in which the coordinator pins the keys of relays, and the Secret with the agents' passwords.
 const PINS: &str = "homelab-autoscaler-agents";
@@ -53,8 +53,11 @@ pub(super) async fn empty(client: &Client) -> Result<()> {
     // It pins the keys of the agents before; the other ConfigMap of a namespace belongs to the controller manager.
     let pins = in_namespace::<ConfigMap>(client, OWN);
     gone_is_fine(pins.delete(PINS, &DeleteParams::default()).await)?;
-    let passwords = in_namespace::<Secret>(client, OWN);
-    gone_is_fine(passwords.delete(PINS, &DeleteParams::default()).await)?;
+    let secrets = in_namespace::<Secret>(client, OWN);
+    gone_is_fine(secrets.delete(PINS, &DeleteParams::default()).await)?;
+    for secret in SECRETS {
+        gone_is_fine(secrets.delete(secret, &DeleteParams::default()).await)?;
+    }
     // A killed leader would otherwise be waited for.
     remove(&in_namespace::<Lease>(client, OWN)).await
 }

@@ -4,9 +4,9 @@ use std::{path::Path, process::Command};
 
 use anyhow::Result;
 
-use super::{ClusterStage, Election, OWN};
+use super::{ClusterStage, Election, OWN, Speech};
 use crate::{
-    harness::{Account, AgentAccount, BmcLogin, Coordinator},
+    harness::{Account, AgentAccount, BmcLogin, Coordinator, Member},
     stage::BMC_LOGIN,
 };
 
@@ -18,7 +18,12 @@ impl ClusterStage {
     pub async fn start_coordinator(&mut self) -> Result<()> {
         let rights = self.plane.kubeconfig_of(Account::Coordinator).to_owned();
         let command = self.coordinator_command(&rights)?;
-        self.coordinator.start(&self.work, command).await
+        self.coordinator.start(&self.work, command).await?;
+        if self.plan.speech == Speech::Mutual {
+            let member = Member::read(&self.client, OWN).await?;
+            self.coordinator.speak(member.tls(super::HOST));
+        }
+        Ok(())
     }
 
     /// What runs a coordinator of this lab, under a name of its own, with a kubeconfig.
@@ -43,6 +48,9 @@ impl ClusterStage {
             .args(["--broker", &broker])
             .arg("--broker-password-file")
             .arg(password);
+        if self.plan.speech == Speech::Mutual {
+            command.args(["--grpc-issue-certs", "--grpc-cert-name", super::HOST]);
+        }
         Ok(command)
     }
 
