@@ -1,21 +1,28 @@
 //! A model of the cluster-autoscaler: the client that the provider meets, with the real one's order of calls and its caches.
 //! In: an endpoint, a [`Cluster`], [`Options`]. Out: RPCs, taints and evictions; a log of calls and [`Event`]s for assertions.
 //! Holds: what is remembered between loops is lost with the value, so a new one is a restarted autoscaler.
-//! Not here: prices, GPUs, node group balancing; deletions end before the loop does instead of running beside the next ones.
+//! Not here: prices, GPUs, node group balancing, DaemonSets on Nodes to come; a Pod that finds no room does not start a loop early.
 
 mod caches;
 pub mod calls;
 pub mod cluster;
+mod dice;
+mod facts;
+mod instances;
 pub mod options;
 mod provider;
+mod removals;
+mod repairs;
 pub mod resources;
+mod rooms;
 mod scale_down;
 mod scale_up;
 mod scan;
 mod state;
+mod templates;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,15 +37,32 @@ pub use options::Options;
 pub use resources::Resources;
 
 use caches::Caches;
+use dice::Dice;
+use instances::Instances;
 use provider::Provider;
+use removals::Removals;
+use scale_down::Unneeded;
 use state::State;
+use templates::Template;
 
 /// Something worth an assertion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A loop ended early; timers of unneeded Nodes start anew.
+    /// A loop ended early.
     LoopAborted {
         /// The step and its error.
+        why: String,
+    },
+    /// The instances of a group could not be listed when it was time to: they count as none until the next time.
+    InstancesForgotten {
+        /// The group.
+        group: String,
+        /// The status.
+        why: String,
+    },
+    /// Machines are needed, and this loop asks for none: it could not look everything up.
+    ScaleUpDropped {
+        /// The status.
         why: String,
     },
     /// Too many Nodes are unready: nothing is done.
@@ -98,6 +122,8 @@ impl Event {
     pub const fn is_failure(&self) -> bool {
         match self {
             Self::LoopAborted { .. }
+            | Self::InstancesForgotten { .. }
+            | Self::ScaleUpDropped { .. }
             | Self::FailedToScaleUpGroup { .. }
             | Self::ScaleUpFailed { .. }
             | Self::ScaleUpTimedOut { .. }
@@ -155,20 +181,26 @@ impl EventLog {
 /// The model; drive it loop by loop with [`CaModel::scan`], or [`CaModel::spawn`] it.
 #[derive(Debug)]
 pub struct CaModel<C> {
-    provider: Provider,
-    cluster: C,
+    caches: Caches,
+    cluster: Arc<C>,
     options: Options,
     events: EventLog,
-    caches: Caches,
+    instances: Instances,
     state: State,
+    dice: Dice,
     is_first_loop: bool,
-    /// Since when each Node is unneeded.
-    unneeded_since: BTreeMap<String, u64>,
+    /// Of this loop, or of the one before until it is made anew.
+    templates: BTreeMap<String, Template>,
+    /// Made from Nodes that were good once.
+    remembered: BTreeMap<String, Template>,
+    unneeded: BTreeMap<String, Unneeded>,
+    /// Nodes whose Pods fitted nowhere are not looked at again before this.
+    unremovable_until: BTreeMap<String, u64>,
+    removals: Removals,
     last_scale_up_ms: Option<u64>,
-    /// When the removal of each Node began.
-    deletions: BTreeMap<String, u64>,
-    /// Instances whose creation error was told already.
-    told_errors: BTreeSet<String>,
+    last_removal_ms: Option<u64>,
+    /// When a Node could not be tainted.
+    last_failure_ms: Option<u64>,
 }
 
 impl<C: Cluster> CaModel<C> {
@@ -186,24 +218,29 @@ impl<C: Cluster> CaModel<C> {
     #[must_use]
     pub fn over(channel: Channel, cluster: C, options: Options) -> Self {
         Self {
-            provider: Provider::new(channel, options.grpc_timeout),
-            cluster,
+            caches: Caches::new(Provider::new(channel, options.grpc_timeout)),
+            cluster: Arc::new(cluster),
             events: EventLog::default(),
-            caches: Caches::default(),
-            state: State::new(options.startup_time),
+            instances: Instances::default(),
+            state: State::default(),
+            dice: Dice::new(options.seed),
             options,
             is_first_loop: true,
-            unneeded_since: BTreeMap::new(),
+            templates: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            unneeded: BTreeMap::new(),
+            unremovable_until: BTreeMap::new(),
+            removals: Removals::default(),
             last_scale_up_ms: None,
-            deletions: BTreeMap::new(),
-            told_errors: BTreeSet::new(),
+            last_removal_ms: None,
+            last_failure_ms: None,
         }
     }
 
     /// Every RPC of this model.
     #[must_use]
     pub fn calls(&self) -> CallLog {
-        self.provider.log.clone()
+        self.caches.provider.log.clone()
     }
 
     /// Every event of this model.
@@ -214,7 +251,7 @@ impl<C: Cluster> CaModel<C> {
 
     /// The cluster it looks at.
     #[must_use]
-    pub const fn cluster(&self) -> &C {
+    pub fn cluster(&self) -> &C {
         &self.cluster
     }
 
@@ -223,17 +260,17 @@ impl<C: Cluster> CaModel<C> {
     /// # Errors
     /// The status of the call.
     pub async fn finish(self) -> Result<()> {
-        self.provider.cleanup().await.context("clean up")
+        self.caches.provider.cleanup().await.context("clean up")
     }
 
-    /// Runs loop after loop until the value returned is stopped or dropped.
+    /// Runs loop after loop, and removals beside them, until the value returned is stopped or dropped.
     #[must_use]
     pub fn spawn(mut self) -> RunningModel {
         let (calls, events) = (self.calls(), self.events());
         let interval = self.options.scan_interval;
         let task = tokio::spawn(async move {
             loop {
-                let pause = match self.scan().await {
+                let pause = match self.step().await {
                     LoopEnd::Acted => Duration::ZERO,
                     LoopEnd::Quiet | LoopEnd::Aborted => interval,
                 };

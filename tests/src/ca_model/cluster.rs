@@ -5,7 +5,12 @@
 pub mod kubernetes;
 pub mod toy;
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Result;
 
@@ -19,6 +24,20 @@ pub const DELETION_CANDIDATE: &str = "DeletionCandidateOfClusterAutoscaler";
 pub const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
 /// Taints with this prefix are gone soon after the start.
 pub const STARTUP_TAINT: &str = "startup-taint.cluster-autoscaler.kubernetes.io/";
+
+/// Taints of Nodes that are not ready, whatever their conditions say.
+const NOT_READY: [&str; 3] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/disk-pressure",
+    "node.kubernetes.io/network-unavailable",
+];
+
+/// The time as it stands in the autoscaler's taints.
+#[must_use]
+pub fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
 
 /// A taint, or what tolerates one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,6 +75,8 @@ pub struct NodeSeen {
     pub age: Duration,
     /// `status.allocatable`.
     pub allocatable: Resources,
+    /// `status.capacity`.
+    pub capacity: Resources,
 }
 
 impl NodeSeen {
@@ -65,13 +86,21 @@ impl NodeSeen {
         self.taints.iter().any(|taint| taint.key == key)
     }
 
-    /// Ready, and past its start-up taints.
+    /// Ready, without a taint that says otherwise, and past its start-up taints.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let starting = |taint: &TaintSeen| {
-            taint.key.starts_with(STARTUP_TAINT) || taint.key == "node.kubernetes.io/not-ready"
+        let says_otherwise = |taint: &TaintSeen| {
+            taint.key.starts_with(STARTUP_TAINT) || NOT_READY.contains(&taint.key.as_str())
         };
-        self.ready && !self.taints.iter().any(starting)
+        self.ready && !self.taints.iter().any(says_otherwise)
+    }
+
+    /// Whether its removal began less than `window` ago, as the value of the taint tells.
+    #[must_use]
+    pub fn is_being_deleted(&self, window: Duration) -> bool {
+        let taint = self.taints.iter().find(|taint| taint.key == TO_BE_DELETED);
+        let since = taint.and_then(|taint| taint.value.parse::<u64>().ok());
+        since.is_some_and(|since| unix_seconds().saturating_sub(since) < window.as_secs())
     }
 }
 
@@ -84,6 +113,8 @@ pub struct PodSeen {
     pub node: Option<String>,
     /// The scheduler has found no place for it.
     pub unschedulable: bool,
+    /// Since its creation.
+    pub age: Duration,
     /// What it asks for; `pods` is 1.
     pub requests: Resources,
     /// `spec.nodeSelector`.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use proto_autoscaler::NodeGroupAutoscalingOptions;
 
+/// The interval of the real program, which no flag changes.
+pub const INSTANCE_REFRESH: Duration = Duration::from_secs(120);
+
 /// Settings; the default is what suits tests, not what the real program starts with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -17,6 +20,14 @@ pub struct Options {
     pub unready_time: Duration,
     /// `--scale-down-delay-after-add`.
     pub delay_after_add: Duration,
+    /// `--scale-down-delay-after-delete`.
+    pub delay_after_delete: Duration,
+    /// `--scale-down-delay-after-failure`: after a Node could not be tainted.
+    pub delay_after_failure: Duration,
+    /// `--unremovable-node-recheck-timeout`.
+    pub unremovable_recheck: Duration,
+    /// `--node-delete-delay-after-taint`.
+    pub delete_delay: Duration,
     /// `--scale-down-utilization-threshold`.
     pub utilisation_threshold: f64,
     /// `--max-node-provision-time`.
@@ -35,12 +46,14 @@ pub struct Options {
     pub max_unready_percent: usize,
     /// `--max-pod-eviction-time`.
     pub eviction_time: Duration,
-    /// How long an instance list is kept; two minutes in the real program.
-    pub instance_cache: Duration,
+    /// How often all lists of instances are made anew; the real program's interval is fixed.
+    pub instance_refresh: Duration,
     /// How long a Node must be Ready to serve as a template; one minute in the real program.
     pub template_stability: Duration,
     /// How long a Node stays out of consideration after its removal began; five minutes in the real program.
     pub deletion_window: Duration,
+    /// What is left to chance falls the same way for the same seed.
+    pub seed: u64,
 }
 
 impl Default for Options {
@@ -51,6 +64,10 @@ impl Default for Options {
             unneeded_time: Duration::from_secs(5),
             unready_time: Duration::from_secs(10),
             delay_after_add: Duration::from_secs(2),
+            delay_after_delete: Duration::ZERO,
+            delay_after_failure: Duration::from_secs(2),
+            unremovable_recheck: Duration::from_secs(1),
+            delete_delay: Duration::ZERO,
             utilisation_threshold: 0.5,
             provision_time: Duration::from_secs(30),
             startup_time: Duration::from_secs(30),
@@ -60,9 +77,10 @@ impl Default for Options {
             ok_unready: 3,
             max_unready_percent: 45,
             eviction_time: Duration::from_secs(5),
-            instance_cache: Duration::from_secs(120),
+            instance_refresh: INSTANCE_REFRESH,
             template_stability: Duration::from_secs(60),
             deletion_window: Duration::from_secs(300),
+            seed: 0,
         }
     }
 }

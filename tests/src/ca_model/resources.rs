@@ -55,14 +55,21 @@ impl Resources {
     /// The greater of the used shares of cpu and memory, from 0 to 1.
     #[must_use]
     pub fn utilisation(&self, used: &Self) -> f64 {
-        let share = |used: u64, all: u64| {
-            if all == 0 {
-                0.0
-            } else {
-                used as f64 / all as f64
-            }
-        };
         share(used.cpu_milli, self.cpu_milli).max(share(used.memory, self.memory))
+    }
+
+    /// The used shares of cpu and memory, added up.
+    #[must_use]
+    pub fn weight(&self, used: &Self) -> f64 {
+        share(used.cpu_milli, self.cpu_milli) + share(used.memory, self.memory)
+    }
+}
+
+fn share(used: u64, all: u64) -> f64 {
+    if all == 0 {
+        0.0
+    } else {
+        used as f64 / all as f64
     }
 }
 

@@ -1,216 +1,296 @@
 //! The model's scale-down: Nodes that are hardly used and whose Pods fit elsewhere, after they have been so for a while.
-//! Holds: empty Nodes go together, of those with Pods one at a time; each has an RPC of its own; a failed one loses taint and cordon.
+//! Holds: planned in every loop, also right after a group has grown; a Node must be unneeded for longer than its group says.
+//! Not here: how a Node is removed (`removals`); groups that only scale between nothing and everything.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
-use futures::future::join_all;
-use proto_autoscaler::ExternalGrpcNode;
-
 use super::{
-    CaModel, Cluster, Event, LoopEnd, NodeSeen, Snapshot,
-    caches::to_message,
-    cluster::{OwnTaint, SCALE_DOWN_DISABLED, TO_BE_DELETED, admits},
-    options::GroupOptions,
+    CaModel, Cluster, Event, NodeSeen, Snapshot,
+    caches::KnownGroup,
+    cluster::{DELETION_CANDIDATE, OwnTaint, SCALE_DOWN_DISABLED, TO_BE_DELETED, admits},
+    removals::{Emptying, Ongoing},
     scan::Scan,
+    state::{millis, passed},
 };
 
-/// How many empty Nodes go at the same time.
-const EMPTY_AT_ONCE: usize = 10;
-/// Between two looks at a Node that is being emptied.
-const LOOK: Duration = Duration::from_millis(100);
+/// How many Nodes go at the same time.
+const AT_ONCE: usize = 10;
+/// How many of them may have Pods.
+const DRAINED_AT_ONCE: usize = 1;
+/// How many soft taints change in one loop.
+const SOFT_TAINTS: usize = 10;
 
-/// A Node that may go.
+/// Whether a loop may remove what it plans to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Permission {
+    Remove,
+    OnlyPlan,
+}
+
+/// A Node that the cluster could do without.
 #[derive(Debug, Clone)]
-struct Removal {
-    group: String,
-    node: ExternalGrpcNode,
-    is_empty: bool,
-    /// How long it must have been unneeded.
-    wait: Duration,
+pub(super) struct Unneeded {
+    group: Arc<KnownGroup>,
+    since_ms: u64,
+    /// How long it must have been unneeded; none where its group could not tell.
+    wait: Option<Duration>,
+    emptying: Emptying,
 }
 
 impl<C: Cluster> CaModel<C> {
-    pub(super) async fn scale_down(&mut self, scan: &Scan) -> LoopEnd {
-        let mut targets = BTreeMap::new();
-        // The real program asks once to plan and once to check its limits.
-        for _ in 0..2 {
-            for group in &scan.groups {
-                if let Ok(target) = self.provider.target_size(&group.id).await {
-                    targets.insert(group.id.clone(), target);
-                }
-            }
+    /// Returns whether removals began.
+    pub(super) async fn scale_down(
+        &mut self,
+        scan: &Scan,
+        ongoing: &Ongoing,
+        permission: Permission,
+    ) -> bool {
+        let candidates = self.candidates(scan).await;
+        let anything = !candidates.is_empty();
+        self.plan(scan, candidates, ongoing).await;
+        let may = permission == Permission::Remove && !self.cools_down(scan.now_ms);
+        let began = may && anything && self.remove_due(scan, ongoing).await;
+        if began {
+            self.last_removal_ms = Some(scan.now_ms);
+            self.recalculate().await;
         }
-        let unneeded = self.unneeded(scan, targets).await;
-        self.mark(scan, &unneeded).await;
-        let just_grown = self
-            .last_scale_up_ms
-            .is_some_and(|at_ms| scan.now_ms < at_ms + millis(self.options.delay_after_add));
-        if just_grown {
-            return LoopEnd::Quiet;
-        }
-        let is_due = |removal: &Removal| {
-            let since = self.unneeded_since.get(&removal.node.name);
-            since.is_some_and(|since| scan.now_ms >= since + millis(removal.wait))
-        };
-        let due: Vec<Removal> = unneeded.into_iter().filter(is_due).collect();
-        let mut batch: Vec<Removal> = due.iter().filter(|one| one.is_empty).cloned().collect();
-        batch.truncate(EMPTY_AT_ONCE);
-        if batch.is_empty() {
-            batch.extend(due.into_iter().next());
-        }
-        if batch.is_empty() {
-            return LoopEnd::Quiet;
-        }
-        for removal in &batch {
-            self.deletions
-                .insert(removal.node.name.clone(), scan.now_ms);
-            self.unneeded_since.remove(&removal.node.name);
-        }
-        let removals = batch.iter().map(|removal| self.remove(removal));
-        join_all(removals).await;
-        LoopEnd::Acted
+        self.mark(scan).await;
+        began
     }
 
-    /// The Nodes that the cluster could do without, each with those before it gone.
-    async fn unneeded(&self, scan: &Scan, mut left: BTreeMap<String, i32>) -> Vec<Removal> {
-        let mut rest = scan.snapshot.clone();
-        let mut unneeded = Vec::new();
-        for node in &scan.snapshot.nodes {
-            let Some(group) = scan.group_of.get(&node.name) else {
-                continue;
-            };
-            let defaults = self.options.as_message();
-            let Ok(answer) = self.provider.options(&group.id, defaults).await else {
-                continue;
-            };
-            let options = self.options.of_group(answer.as_ref());
-            if !self.may_go(scan, node, &options) {
-                continue;
+    fn cools_down(&self, now_ms: u64) -> bool {
+        let within = |since: Option<u64>, delay: Duration| {
+            since.is_some_and(|since| now_ms < since + millis(delay))
+        };
+        within(self.last_scale_up_ms, self.options.delay_after_add)
+            || within(self.last_removal_ms, self.options.delay_after_delete)
+            || within(self.last_failure_ms, self.options.delay_after_failure)
+    }
+
+    /// The target of each group that tells it.
+    async fn sizes(&self) -> BTreeMap<String, i32> {
+        let mut sizes = BTreeMap::new();
+        for group in self.caches.groups().await {
+            if let Ok(target) = self.caches.provider.target_size(&group.id).await {
+                sizes.insert(group.id.clone(), target);
             }
-            // The minimum is the one that came with the Node's group, not the one of the list of groups.
-            let target = left.get_mut(&group.id);
-            let Some(target) = target.filter(|target| **target > group.min_size) else {
+        }
+        sizes
+    }
+
+    /// Nodes of groups above their minimum, those that were unneeded before first, then empty ones. The minimum is the one that came
+    /// with the Node's group, not the one of the list of groups.
+    async fn candidates<'a>(&self, scan: &'a Scan) -> Vec<(&'a NodeSeen, Arc<KnownGroup>)> {
+        let sizes = self.sizes().await;
+        let mut candidates = Vec::new();
+        for node in &scan.snapshot.nodes {
+            let Ok(Some(group)) = self.caches.group_for_node(node).await else {
                 continue;
             };
+            if sizes.get(&group.id).is_some_and(|size| *size > group.min) {
+                candidates.push((node, group));
+            }
+        }
+        candidates.sort_by_key(|(node, _)| {
+            let is_known = self.unneeded.contains_key(&node.name);
+            (!is_known, emptying(&scan.snapshot, node))
+        });
+        candidates
+    }
+
+    /// Finds the Nodes that the cluster could do without, each with those before it gone.
+    async fn plan(
+        &mut self,
+        scan: &Scan,
+        candidates: Vec<(&NodeSeen, Arc<KnownGroup>)>,
+        ongoing: &Ongoing,
+    ) {
+        let names: BTreeSet<&str> = scan.snapshot.nodes.iter().map(|node| &*node.name).collect();
+        self.unremovable_until
+            .retain(|name, until| names.contains(name.as_str()) && scan.now_ms < *until);
+        let mut eligible = Vec::new();
+        for (node, group) in candidates {
+            let is_open =
+                !ongoing.contains(&node.name) && !self.unremovable_until.contains_key(&node.name);
+            if is_open && self.may_go(scan, node, &group).await {
+                eligible.push((node, group));
+            }
+        }
+        let mut rest = scan.snapshot.clone();
+        rest.nodes.retain(|node| !ongoing.contains(&node.name));
+        let mut removable = Vec::new();
+        for (node, group) in eligible {
             let Some(without) = without(&rest, node) else {
+                let until = scan.now_ms + millis(self.options.unremovable_recheck);
+                self.unremovable_until.insert(node.name.clone(), until);
                 continue;
             };
-            let busy = scan.snapshot.pods_on(&node.name);
-            let is_ready = node.is_ready();
-            unneeded.push(Removal {
-                group: group.id.clone(),
-                node: to_message(node),
-                is_empty: busy.filter(|pod| !pod.goes_with_node).count() == 0,
-                wait: if is_ready {
+            rest = without;
+            let _no_group_is_all_or_nothing = self.options_of(&group.id).await;
+            removable.push((node, group));
+        }
+        let before = std::mem::take(&mut self.unneeded);
+        for (node, group) in removable {
+            let options = self.options_of(&group.id).await.ok();
+            let wait = options.map(|options| {
+                if node.is_ready() {
                     options.unneeded_time
                 } else {
                     options.unready_time
-                },
+                }
             });
-            *target -= 1;
-            rest = without;
+            let since = before.get(&node.name).map(|known| known.since_ms);
+            let unneeded = Unneeded {
+                group,
+                since_ms: since.unwrap_or(scan.now_ms),
+                wait,
+                emptying: emptying(&scan.snapshot, node),
+            };
+            self.unneeded.insert(node.name.clone(), unneeded);
         }
-        unneeded
     }
 
-    /// Whether the Node is hardly used and nothing forbids its removal.
-    fn may_go(&self, scan: &Scan, node: &NodeSeen, options: &GroupOptions) -> bool {
-        let began = self.deletions.get(&node.name);
-        let window = millis(self.options.deletion_window);
-        let in_removal = node.has_taint(TO_BE_DELETED)
-            && began.is_some_and(|at_ms| scan.now_ms < at_ms + window);
+    /// Whether the Node is hardly used and nothing forbids its removal. Its options are asked for twice: once whether DaemonSets
+    /// count, once for the threshold.
+    async fn may_go(&self, scan: &Scan, node: &NodeSeen, group: &KnownGroup) -> bool {
         let disabled = node.annotations.get(SCALE_DOWN_DISABLED);
-        if in_removal || disabled.is_some_and(|value| value == "true") {
+        if node.is_being_deleted(self.options.deletion_window)
+            || disabled.is_some_and(|value| value == "true")
+            || self.options_of(&group.id).await.is_err()
+        {
             return false;
         }
+        let Ok(options) = self.options_of(&group.id).await else {
+            return false;
+        };
         let used = scan.snapshot.pods_on(&node.name);
         let used = used.map(|pod| pod.requests).sum();
         node.allocatable.utilisation(&used) <= options.utilisation_threshold
     }
 
-    /// Keeps the clocks of unneeded Nodes and their soft taints.
-    async fn mark(&mut self, scan: &Scan, unneeded: &[Removal]) {
-        let names: BTreeSet<&str> = unneeded
-            .iter()
-            .map(|removal| removal.node.name.as_str())
-            .collect();
-        let before = self.unneeded_since.len();
-        let gone: Vec<String> = self
-            .unneeded_since
-            .keys()
-            .filter(|name| !names.contains(name.as_str()))
-            .cloned()
-            .collect();
-        for name in &gone {
-            self.unneeded_since.remove(name);
-            self.mark_candidate(name, false).await;
+    /// Removes what has been unneeded for long enough: empty Nodes together, of those with Pods one.
+    async fn remove_due(&mut self, scan: &Scan, ongoing: &Ongoing) -> bool {
+        if let Err(status) = self.add_up_resources(scan).await {
+            tracing::warn!(%status, "nothing is removed in this loop");
+            return false;
+        }
+        let due = self.due(scan.now_ms, ongoing).await;
+        let mut chosen = Vec::new();
+        for name in due {
+            let group = &self.unneeded[&name].group;
+            if self.options_of(&group.id).await.is_ok() {
+                chosen.push(name);
+            }
+        }
+        let mut left = AT_ONCE.saturating_sub(ongoing.len());
+        let drained = DRAINED_AT_ONCE.saturating_sub(ongoing.drained());
+        let mut began = false;
+        for (how, most) in [(Emptying::Empty, left), (Emptying::Drained, drained)] {
+            let of_kind = chosen.iter();
+            let of_kind = of_kind.filter(|name| self.unneeded[*name].emptying == how);
+            let of_kind: Vec<String> = of_kind.cloned().collect();
+            let groups = of_kind.iter().map(|name| &self.unneeded[name].group.id);
+            for group in groups.collect::<BTreeSet<_>>() {
+                let _no_group_is_all_or_nothing = self.options_of(group).await;
+            }
+            let batch: Vec<String> = of_kind.into_iter().take(most.min(left)).collect();
+            left -= batch.len();
+            if batch.is_empty() {
+                continue;
+            }
+            if !self.begin(scan, &batch).await {
+                self.last_failure_ms = Some(scan.now_ms);
+                return false;
+            }
+            began = true;
+        }
+        began
+    }
+
+    /// What has been unneeded for long enough and is above its group's minimum, empty Nodes first.
+    async fn due(&self, now_ms: u64, ongoing: &Ongoing) -> Vec<String> {
+        let mut sizes = self.sizes().await;
+        let mut names: Vec<&String> = self.unneeded.keys().collect();
+        names.sort_by_key(|name| self.unneeded[*name].emptying);
+        let mut due = Vec::new();
+        for name in names {
+            let unneeded = &self.unneeded[name];
+            let is_due = unneeded
+                .wait
+                .is_some_and(|wait| wait.is_zero() || passed(unneeded.since_ms, wait, now_ms));
+            let Some(size) = sizes.get_mut(&unneeded.group.id).filter(|_| is_due) else {
+                continue;
+            };
+            if *size - ongoing.of_group(&unneeded.group.id) > unneeded.group.min {
+                *size -= 1;
+                due.push(name.clone());
+            }
+        }
+        due
+    }
+
+    /// Taints these Nodes and begins to remove them; returns whether it could.
+    async fn begin(&mut self, scan: &Scan, names: &[String]) -> bool {
+        let mut tainted: Vec<&String> = Vec::new();
+        for name in names {
+            let taint = self.cluster.set_taint(name, OwnTaint::ToBeDeleted, true);
+            if let Err(error) = taint.await {
+                let (node, why) = (name.clone(), format!("{error:#}"));
+                self.events.push(Event::ScaleDownFailed { node, why });
+                for name in tainted {
+                    self.untaint(name).await;
+                }
+                return false;
+            }
+            tainted.push(name);
         }
         for name in names {
-            if !self.unneeded_since.contains_key(name) {
-                self.unneeded_since.insert(name.to_owned(), scan.now_ms);
-                self.mark_candidate(name, true).await;
+            let unneeded = self.unneeded[name].clone();
+            let _only_for_the_report = self.options_of(&unneeded.group.id).await;
+            let nodes = &scan.snapshot.nodes;
+            if let Some(node) = nodes.iter().find(|node| node.name == *name) {
+                let worker = self.worker();
+                let (group, how) = (&unneeded.group.id, unneeded.emptying);
+                self.removals.begin(worker, node, (group, how));
             }
         }
-        if before != self.unneeded_since.len() {
-            tracing::debug!(unneeded = ?self.unneeded_since.keys(), "the model's unneeded Nodes");
-        }
+        true
     }
 
-    async fn mark_candidate(&self, node: &str, present: bool) {
-        let marked = self
-            .cluster
-            .set_taint(node, OwnTaint::DeletionCandidate, present);
-        if let Err(error) = marked.await {
-            tracing::warn!(
-                node,
-                error = format!("{error:#}"),
-                "a soft taint is left as it was"
-            );
+    /// Puts soft taints on unneeded Nodes and takes them off the others, a few in each loop.
+    async fn mark(&self, scan: &Scan) {
+        let mut ours = Vec::new();
+        for node in &scan.snapshot.nodes {
+            if let Ok(Some(_)) = self.caches.group_for_node(node).await {
+                ours.push(node);
+            }
         }
-    }
-
-    async fn remove(&self, removal: &Removal) {
-        let node = &removal.node.name;
-        let removed = async {
-            let taint = self.cluster.set_taint(node, OwnTaint::ToBeDeleted, true);
-            taint.await.map_err(|error| format!("{error:#}"))?;
-            self.empty(node).await?;
-            let nodes = vec![removal.node.clone()];
-            let deleted = self.provider.delete(&removal.group, nodes).await;
-            deleted.map_err(|status| status.to_string())
-        };
-        match removed.await {
-            Ok(()) => self.events.push(Event::ScaledDown { node: node.clone() }),
-            Err(why) => {
-                self.untaint(node).await;
-                let node = node.clone();
-                self.events.push(Event::ScaleDownFailed { node, why });
+        let changes = ours.into_iter().filter_map(|node| {
+            let is_marked = node.has_taint(DELETION_CANDIDATE);
+            let is_unneeded = self.unneeded.contains_key(&node.name);
+            let changes = is_marked != is_unneeded && !node.has_taint(TO_BE_DELETED);
+            changes.then_some((&node.name, is_unneeded))
+        });
+        for (node, present) in changes.take(SOFT_TAINTS) {
+            let taint = OwnTaint::DeletionCandidate;
+            if let Err(error) = self.cluster.set_taint(node, taint, present).await {
+                let error = format!("{error:#}");
+                tracing::warn!(node, error, "a soft taint is left as it was");
             }
         }
     }
+}
 
-    /// Evicts until nothing is left that does not go with the Node.
-    async fn empty(&self, node: &str) -> Result<(), String> {
-        let emptied = async {
-            loop {
-                let seen = self.cluster.snapshot().await;
-                let seen = seen.map_err(|error| format!("{error:#}"))?;
-                if seen.pods_on(node).all(|pod| pod.goes_with_node) {
-                    return Ok(());
-                }
-                let evicted = self.cluster.evict_from(node).await;
-                evicted.map_err(|error| format!("{error:#}"))?;
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let limit = self.options.eviction_time;
-        let late = |_elapsed| Err(format!("Pods are still there after {limit:?}"));
-        tokio::time::timeout(limit, emptied)
-            .await
-            .unwrap_or_else(late)
+fn emptying(snapshot: &Snapshot, node: &NodeSeen) -> Emptying {
+    let mut pods = snapshot.pods_on(&node.name);
+    if pods.all(|pod| pod.goes_with_node) {
+        Emptying::Empty
+    } else {
+        Emptying::Drained
     }
 }
 
@@ -236,69 +316,5 @@ fn without(snapshot: &Snapshot, gone: &NodeSeen) -> Option<Snapshot> {
     Some(rest)
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::{PodSeen, Resources};
-    use super::*;
-
-    fn node(name: &str) -> NodeSeen {
-        let allocatable = Resources {
-            cpu_milli: 4_000,
-            memory: 0,
-            pods: 10,
-        };
-        NodeSeen {
-            name: name.into(),
-            ready: true,
-            allocatable,
-            ..NodeSeen::default()
-        }
-    }
-
-    fn pod(node: &str, cpu_milli: u64) -> PodSeen {
-        let requests = Resources {
-            cpu_milli,
-            memory: 0,
-            pods: 1,
-        };
-        PodSeen {
-            node: Some(node.into()),
-            requests,
-            ..PodSeen::default()
-        }
-    }
-
-    #[test]
-    fn node_goes_only_if_its_pods_fit_elsewhere() {
-        let snapshot = |pods: Vec<PodSeen>| Snapshot {
-            nodes: vec![node("a"), node("b")],
-            pods,
-        };
-        let cases = [
-            (snapshot(vec![]), true),
-            (snapshot(vec![pod("a", 1_000), pod("b", 3_000)]), true),
-            (snapshot(vec![pod("a", 1_001), pod("b", 3_000)]), false),
-        ];
-        for (snapshot, goes) in cases {
-            let rest = without(&snapshot, &snapshot.nodes[0]);
-            assert_eq!(rest.is_some(), goes, "{snapshot:?}");
-            let moved = rest.is_none_or(|rest| rest.pods_on("a").count() == 0);
-            assert!(moved);
-        }
-    }
-
-    #[test]
-    fn pods_of_the_node_itself_keep_it_not_alive() {
-        let mut daemon = pod("a", 4_000);
-        daemon.goes_with_node = true;
-        let snapshot = Snapshot {
-            nodes: vec![node("a")],
-            pods: vec![daemon],
-        };
-        assert!(without(&snapshot, &snapshot.nodes[0]).is_some());
-    }
-}
+mod tests;

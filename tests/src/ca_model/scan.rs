@@ -1,325 +1,218 @@
 //! One loop of the model, step by step in the real program's order.
+//! Not here: what the loop asks to learn where it stands (`facts`), and what it puts right (`repairs`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use proto_autoscaler::NodeGroup;
+use proto_autoscaler::ExternalGrpcNode;
 use tonic::Status;
 
 use super::{
-    CaModel, Cluster, Event, LoopEnd, NodeSeen, Snapshot,
-    caches::{FakeReason, Template, fake_node, to_message},
-    cluster::{OwnTaint, TO_BE_DELETED},
-    state::{self, GroupSeen, InstanceState, Picture, State},
+    CaModel, Cluster, Event, LoopEnd, PodSeen, Snapshot, cluster::TO_BE_DELETED,
+    options::GroupOptions, scale_down::Permission,
 };
 use crate::recorder::clock_ms;
 
-/// What one loop works with after it has asked for everything.
+/// While no waiting Pod is older than this, more of them are expected.
+const YOUNG: Duration = Duration::from_secs(2);
+
+/// What the second half of a loop works with.
 pub(super) struct Scan {
     pub(super) now_ms: u64,
+    /// Without the Nodes for which made-up ones stand; Pods that fit on a Node count as being there.
     pub(super) snapshot: Snapshot,
-    pub(super) groups: Vec<GroupSeen>,
-    /// The group of each Node that has one, as `NodeGroupForNode` told it: its `minSize` is the one that counts for removals.
-    pub(super) group_of: BTreeMap<String, NodeGroup>,
-    /// Some `NodeGroupForNode` failed, which spoils every scale-up of this loop.
-    pub(super) lookup_failed: bool,
-    pub(super) templates: BTreeMap<String, Template>,
-    pub(super) picture: Picture,
+    /// A Node for each upcoming machine, with its group.
+    pub(super) upcoming: Vec<(String, ExternalGrpcNode)>,
 }
 
 /// A step that ends the loop.
-struct Abort(String);
+pub(super) struct Abort {
+    why: String,
+    timers: Timers,
+}
+
+/// What becomes of the clocks of unneeded Nodes when a loop ends early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timers {
+    Kept,
+    Cleared,
+}
 
 impl Abort {
-    fn at(step: &str, status: &Status) -> Self {
-        Self(format!("{step}: {:?}: {}", status.code(), status.message()))
+    pub(super) fn at(step: &str, status: &Status, timers: Timers) -> Self {
+        let why = format!("{step}: {:?}: {}", status.code(), status.message());
+        Self { why, timers }
     }
 }
 
 impl<C: Cluster> CaModel<C> {
-    /// Runs one loop.
+    /// Runs one loop and waits for the removals that it began.
     pub async fn scan(&mut self) -> LoopEnd {
-        match self.try_scan().await {
+        let end = self.step().await;
+        self.removals.settle().await;
+        end
+    }
+
+    /// Runs one loop; removals that it begins go on beside the loops after it.
+    pub(super) async fn step(&mut self) -> LoopEnd {
+        match self.try_step().await {
             Ok(end) => end,
-            Err(Abort(why)) => {
-                self.unneeded_since.clear();
+            Err(Abort { why, timers }) => {
+                if timers == Timers::Cleared {
+                    self.unneeded.clear();
+                }
                 self.events.push(Event::LoopAborted { why });
                 LoopEnd::Aborted
             }
         }
     }
 
-    async fn try_scan(&mut self) -> Result<LoopEnd, Abort> {
+    async fn try_step(&mut self) -> Result<LoopEnd, Abort> {
         let now_ms = clock_ms();
-        let mut snapshot = self.look().await?;
+        let due = (now_ms, self.options.instance_refresh);
+        let refreshed = self
+            .instances
+            .refresh_if_due(&self.caches, due, &self.events);
+        refreshed.await;
         if self.is_first_loop {
-            self.take_back_taints(&snapshot).await;
+            self.take_back_taints().await?;
             self.is_first_loop = false;
-            snapshot = self.look().await?;
         }
-        for node in snapshot.nodes.iter().filter(|node| node.is_ready()) {
-            let _asked_again_below = self.group_for(node).await;
-            self.caches.gpu_label(&self.provider).await;
-        }
-        self.caches.before_refresh();
-        let refreshed = self.provider.refresh().await;
-        refreshed.map_err(|status| Abort::at("Refresh", &status))?;
-        let mut scan = self.ask_for_everything(now_ms, snapshot).await?;
-        self.give_up_late_requests(&mut scan).await;
-        self.remove_long_unregistered(&scan).await;
-        if !State::cluster_is_healthy(&scan.picture, &self.options) {
-            self.unneeded_since.clear();
+        let snapshot = self.look().await?;
+        self.look_at_ready_nodes(&snapshot).await;
+        let ongoing = self.removals.ongoing();
+        let refreshed = self.caches.refresh().await;
+        refreshed.map_err(|status| Abort::at("Refresh", &status, Timers::Kept))?;
+        let _only_counted = self.caches.groups().await;
+        self.make_templates(&snapshot).await;
+        self.update(now_ms, &snapshot).await?;
+        self.remove_long_unregistered(now_ms).await;
+        if !self.state.cluster_is_healthy(&self.options) {
+            self.unneeded.clear();
             self.events.push(Event::ClusterUnhealthy);
             return Ok(LoopEnd::Quiet);
         }
-        self.remove_failed_creations(&scan).await;
-        if self.fix_sizes(&scan).await? {
-            return Ok(LoopEnd::Acted);
+        self.remove_failed_creations().await;
+        if self.fix_sizes(now_ms).await? {
+            return Ok(LoopEnd::Quiet);
         }
-        if self.scale_up(&mut scan).await {
-            return Ok(LoopEnd::Acted);
+        let mut scan = self.with_upcoming(now_ms, snapshot).await;
+        let waiting = self.waiting_pods(&mut scan);
+        let all_young = !waiting.is_empty() && waiting.iter().all(|pod| pod.age < YOUNG);
+        let grown = !all_young && self.scale_up(&scan, &waiting).await;
+        if grown {
+            self.last_scale_up_ms = Some(now_ms);
         }
-        Ok(self.scale_down(&scan).await)
+        let permission = if all_young {
+            Permission::OnlyPlan
+        } else {
+            Permission::Remove
+        };
+        let shrunk = self.scale_down(&scan, &ongoing, permission).await;
+        Ok(if grown || shrunk {
+            LoopEnd::Acted
+        } else {
+            LoopEnd::Quiet
+        })
     }
 
     async fn look(&self) -> Result<Snapshot, Abort> {
         let seen = self.cluster.snapshot().await;
-        seen.map_err(|error| Abort(format!("look at the cluster: {error:#}")))
-    }
-
-    /// After a restart nobody knows why a Node was being removed, so it is not any more.
-    async fn take_back_taints(&mut self, snapshot: &Snapshot) {
-        for node in &snapshot.nodes {
-            let group = self.group_for(node).await;
-            let ours = matches!(group, Ok(Some(_)));
-            if ours && (node.has_taint(TO_BE_DELETED) || node.unschedulable) {
-                self.untaint(&node.name).await;
-            }
-        }
-    }
-
-    pub(super) async fn untaint(&self, node: &str) {
-        let off = self.cluster.set_taint(node, OwnTaint::ToBeDeleted, false);
-        if let Err(error) = off.await {
-            tracing::warn!(node, error = format!("{error:#}"), "a taint stays");
-        }
-    }
-
-    pub(super) async fn group_for(&mut self, node: &NodeSeen) -> Result<Option<NodeGroup>, Status> {
-        let message = to_message(node);
-        self.caches.group_for(&self.provider, message).await
-    }
-
-    /// Groups, templates, targets, instances, the group of every Node, options.
-    async fn ask_for_everything(&mut self, now_ms: u64, snapshot: Snapshot) -> Result<Scan, Abort> {
-        let named = self.caches.groups(&self.provider).await;
-        let (group_of, mut lookup_failed) = self.groups_of(&snapshot, &named).await;
-        let templates = self.templates(&snapshot, &group_of, &named).await;
-        let groups = self.sizes(&named, now_ms).await?;
-        for group in &groups {
-            for id in state::unregistered(group, &snapshot.nodes) {
-                let fake = fake_node(id, FakeReason::Unregistered);
-                let found = self.caches.group_for(&self.provider, fake).await;
-                lookup_failed |= found.is_err();
-            }
-        }
-        let plain = group_of
-            .iter()
-            .map(|(node, group)| (node.clone(), group.id.clone()))
-            .collect();
-        let picture = self.state.update(now_ms, &groups, &snapshot.nodes, &plain);
-        for group in &groups {
-            if self.state.is_scaling_up(&picture, group) {
-                self.caches.forget_instances(&group.id);
-            }
-        }
-        Ok(Scan {
-            now_ms,
-            snapshot,
-            groups,
-            group_of,
-            lookup_failed,
-            templates,
-            picture,
+        seen.map_err(|error| Abort {
+            why: format!("look at the cluster: {error:#}"),
+            timers: Timers::Kept,
         })
     }
 
-    async fn groups_of(
-        &mut self,
-        snapshot: &Snapshot,
-        named: &[NodeGroup],
-    ) -> (BTreeMap<String, NodeGroup>, bool) {
-        let known: BTreeSet<&str> = named.iter().map(|group| group.id.as_str()).collect();
-        let mut group_of = BTreeMap::new();
-        let mut failed = false;
-        for node in &snapshot.nodes {
-            match self.group_for(node).await {
-                Ok(Some(group)) if known.contains(group.id.as_str()) => {
-                    group_of.insert(node.name.clone(), group);
-                }
-                Ok(Some(group)) => {
-                    let (id, node) = (group.id, &node.name);
-                    let why = format!("{node} is in {id}, which is not in NodeGroups");
-                    self.events.push(Event::WouldPanic { why });
-                }
-                Ok(None) => {}
-                Err(_) => failed = true,
+    /// After a restart nobody knows why a Node was being removed, so it is not any more. A cordon of people stays.
+    async fn take_back_taints(&self) -> Result<(), Abort> {
+        let mut ours = Vec::new();
+        let nodes = self.look().await?.nodes;
+        for node in &nodes {
+            if let Ok(Some(_)) = self.caches.group_for_node(node).await {
+                ours.push(node);
             }
         }
-        (group_of, failed)
-    }
-
-    /// A stable Node is the best template, a remembered one the next, then the provider's, at last an unready Node.
-    async fn templates(
-        &mut self,
-        snapshot: &Snapshot,
-        group_of: &BTreeMap<String, NodeGroup>,
-        named: &[NodeGroup],
-    ) -> BTreeMap<String, Template> {
-        let mut templates = BTreeMap::new();
-        for group in named {
-            let is_member =
-                |node: &&NodeSeen| group_of.get(&node.name).is_some_and(|of| of.id == group.id);
-            let is_good = |node: &&NodeSeen| {
-                node.is_ready()
-                    && node.ready_for >= self.options.template_stability
-                    && !node.unschedulable
-                    && !node.has_taint(TO_BE_DELETED)
-            };
-            let mut members = snapshot.nodes.iter().filter(is_member);
-            if let Some(good) = members.clone().find(is_good) {
-                let template = Template::of_node(good);
-                self.caches.remember(&group.id, template.clone());
-                templates.insert(group.id.clone(), template);
-                continue;
-            }
-            let asked = self
-                .caches
-                .template(&self.provider, &group.id, &self.events);
-            let template = asked
-                .await
-                .or_else(|| members.next().map(Template::of_node));
-            if let Some(template) = template {
-                templates.insert(group.id.clone(), template);
+        for node in ours {
+            if node.has_taint(TO_BE_DELETED) {
+                self.untaint(&node.name).await;
             }
         }
-        templates
+        Ok(())
     }
 
-    /// Target and instances of each group; an error of either ends the loop.
-    async fn sizes(&mut self, named: &[NodeGroup], now_ms: u64) -> Result<Vec<GroupSeen>, Abort> {
-        let mut targets = Vec::new();
-        for group in named {
-            let target = self.provider.target_size(&group.id).await;
-            targets.push(target.map_err(|status| Abort::at("NodeGroupTargetSize", &status))?);
+    /// Before the Refresh, so with the caches of the loop before: GPUs, and devices that the template promises.
+    async fn look_at_ready_nodes(&self, snapshot: &Snapshot) {
+        let nodes = snapshot.nodes.iter();
+        let ready = nodes.filter(|node| node.ready && !node.unschedulable);
+        for _ in ready.clone() {
+            self.caches.gpu_label().await;
         }
-        let mut groups = Vec::new();
-        for (group, target) in named.iter().zip(targets) {
-            let instances = self
-                .caches
-                .instances(&self.provider, &group.id, (now_ms, &self.options))
-                .await
-                .map_err(|status| Abort::at("NodeGroupNodes", &status))?;
-            let defaults = self.options.as_message();
-            let answer = self.provider.options(&group.id, defaults).await;
-            let answer = answer.map_err(|status| Abort::at("NodeGroupGetOptions", &status))?;
-            groups.push(GroupSeen {
-                id: group.id.clone(),
-                min: group.min_size,
-                max: group.max_size,
-                target,
-                instances,
-                options: self.options.of_group(answer.as_ref()),
-            });
-        }
-        Ok(groups)
-    }
-
-    async fn give_up_late_requests(&mut self, scan: &mut Scan) {
-        for late in std::mem::take(&mut scan.picture.timed_out) {
-            self.state.back_off(&late.group, &self.options, scan.now_ms);
-            // A refusal is only a warning here.
-            let _only_logged = self.provider.decrease(&late.group, -late.increase).await;
-            self.events.push(Event::ScaleUpTimedOut {
-                group: late.group,
-                increase: late.increase,
-            });
+        for node in ready {
+            if let Ok(Some(group)) = self.caches.group_for_node(node).await
+                && !self.templates.contains_key(&group.id)
+            {
+                let _only_devices = self.caches.template(&group, &self.events).await;
+            }
         }
     }
 
-    async fn remove_long_unregistered(&mut self, scan: &Scan) {
-        for group in &scan.groups {
-            let missing = scan.picture.long_unregistered.iter();
-            let missing = missing.filter(|(id, _)| *id == group.id);
-            let mut fakes: Vec<_> = missing
-                .map(|(_, instance)| fake_node(instance, FakeReason::Unregistered))
-                .collect();
-            if fakes.is_empty() {
-                continue;
-            }
-            let Ok(target) = self.provider.target_size(&group.id).await else {
+    /// Puts a made-up Node for each upcoming machine beside the Nodes, and in the place of those that are not ready yet.
+    async fn with_upcoming(&mut self, now_ms: u64, mut snapshot: Snapshot) -> Scan {
+        let mut upcoming = Vec::new();
+        for group in self.caches.groups().await {
+            let Some(template) = self.templates.get(&group.id) else {
                 continue;
             };
-            fakes.truncate(usize::try_from(target - group.min).unwrap_or(0));
-            if !fakes.is_empty() {
-                let removed = self.provider.delete(&group.id, fakes).await;
-                self.removed_fakes(group, removed);
+            let draw = self.dice.roll();
+            for number in 0..self.state.upcoming(&group.id, now_ms) {
+                let node = template.upcoming_node(&group.id, draw, number);
+                upcoming.push((group.id.clone(), node));
             }
+            let replaced = self.state.replaced(&group.id, now_ms);
+            snapshot.nodes.retain(|node| !replaced.contains(&node.name));
+        }
+        Scan {
+            now_ms,
+            snapshot,
+            upcoming,
         }
     }
 
-    fn removed_fakes(&mut self, group: &GroupSeen, removed: Result<(), Status>) {
-        match removed {
-            Ok(()) => self.caches.forget_instances(&group.id),
-            Err(status) => self.events.push(Event::ScaleDownFailed {
-                node: group.id.clone(),
-                why: status.to_string(),
-            }),
-        }
+    /// Asks for the options of a group; each question is a call.
+    pub(super) async fn options_of(&self, group: &str) -> Result<GroupOptions, Status> {
+        let defaults = self.options.as_message();
+        let answer = self.caches.provider.options(group, defaults).await?;
+        Ok(self.options.of_group(answer.as_ref()))
     }
 
-    /// Machines that said that they cannot be created go at once, in every loop until they have left the list.
-    async fn remove_failed_creations(&mut self, scan: &Scan) {
-        for group in &scan.groups {
-            let mut fakes = Vec::new();
-            for instance in &group.instances {
-                let Some(code) = &instance.error else {
-                    continue;
-                };
-                if instance.state != InstanceState::Creating {
-                    continue;
-                }
-                fakes.push(fake_node(&instance.id, FakeReason::CreateError));
-                if self.told_errors.insert(instance.id.clone()) {
-                    self.state.reduced(&group.id, 1);
-                    self.state.back_off(&group.id, &self.options, scan.now_ms);
-                    self.events.push(Event::ScaleUpFailed {
-                        group: group.id.clone(),
-                        instance: instance.id.clone(),
-                        code: code.clone(),
-                    });
-                }
-            }
-            if !fakes.is_empty() {
-                let removed = self.provider.delete(&group.id, fakes).await;
-                self.removed_fakes(group, removed);
-            }
+    /// Asks for the group of everything in sight, made-up Nodes included, as whoever adds up resources does.
+    pub(super) async fn add_up_resources(&self, scan: &Scan) -> Result<(), Status> {
+        for node in &scan.snapshot.nodes {
+            self.caches.group_for_node(node).await?;
         }
-        let failed: BTreeSet<&str> = scan
-            .groups
-            .iter()
-            .flat_map(|group| &group.instances)
-            .filter(|instance| instance.error.is_some())
-            .map(|instance| instance.id.as_str())
-            .collect();
-        self.told_errors.retain(|id| failed.contains(id.as_str()));
+        for (_, node) in &scan.upcoming {
+            self.caches.group_for(node.clone()).await?;
+        }
+        Ok(())
     }
 
-    /// Makes targets agree with what exists; if there was anything to do, the loop ends.
-    async fn fix_sizes(&self, scan: &Scan) -> Result<bool, Abort> {
-        for (group, delta) in &scan.picture.wrong_sizes {
-            let fixed = self.provider.decrease(group, *delta).await;
-            fixed.map_err(|status| Abort::at("NodeGroupDecreaseTargetSize", &status))?;
+    /// Pods that fit nowhere. Those that fit on a Node count as being there from now on: it is not unneeded because the scheduler has
+    /// not come to them yet.
+    fn waiting_pods(&self, scan: &mut Scan) -> Vec<PodSeen> {
+        let templates = scan.upcoming.iter();
+        let templates = templates.filter_map(|(group, _)| self.templates.get(group));
+        let mut rooms = super::rooms::Rooms::of(&scan.snapshot, templates.cloned());
+        let mut waiting = Vec::new();
+        for index in 0..scan.snapshot.pods.len() {
+            let pod = scan.snapshot.pods[index].clone();
+            if !pod.unschedulable {
+                continue;
+            }
+            match rooms.take(&pod, &scan.snapshot) {
+                Some(node) => scan.snapshot.pods[index].node = node,
+                None => waiting.push(pod),
+            }
         }
-        Ok(!scan.picture.wrong_sizes.is_empty())
+        waiting
     }
 }

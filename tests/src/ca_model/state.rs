@@ -1,6 +1,9 @@
 //! What the model believes of Nodes and groups: classes, upcoming machines, requests, backoff, health.
-//! In: groups as the provider tells them, Nodes as the cluster tells them, and the time. Out: a [`Picture`].
+//! In: [`Facts`] of one loop, and what the loop has done since. Out: what is late, wrong or failed, and whether a group may grow.
 //! Holds: pure; requests, backoff and clocks live here only and are lost with the model, as in the real program.
+
+mod backoff;
+mod health;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,36 +12,43 @@ use std::{
 
 use super::{
     cluster::{NodeSeen, TO_BE_DELETED},
-    options::{GroupOptions, Options},
+    instances::{InstanceSeen, InstanceState},
 };
-
-/// An instance as listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct InstanceSeen {
-    pub(super) id: String,
-    pub(super) state: InstanceState,
-    /// The error code, if there is one that counts.
-    pub(super) error: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum InstanceState {
-    /// The provider sent no status.
-    None,
-    Running,
-    Creating,
-    Deleting,
-}
+use backoff::Backoffs;
 
 /// A group in one loop.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct GroupSeen {
     pub(super) id: String,
-    pub(super) min: i32,
-    pub(super) max: i32,
     pub(super) target: i32,
     pub(super) instances: Vec<InstanceSeen>,
-    pub(super) options: GroupOptions,
+}
+
+/// A Node with what was asked about it.
+#[derive(Debug, Clone)]
+pub(super) struct NodeFact<'a> {
+    pub(super) node: &'a NodeSeen,
+    /// The group it belongs to.
+    pub(super) group: Option<String>,
+    /// How long it may take to become Ready.
+    pub(super) startup: Duration,
+}
+
+/// An instance without a Node, with what was asked about it.
+#[derive(Debug, Clone)]
+pub(super) struct MissingFact {
+    pub(super) id: String,
+    /// Its group and how long it may take to join; nothing counts it where either could not be told.
+    pub(super) of: Option<(String, Duration)>,
+}
+
+/// Everything of one loop.
+#[derive(Debug, Clone)]
+pub(super) struct Facts<'a> {
+    pub(super) now_ms: u64,
+    pub(super) groups: Vec<GroupSeen>,
+    pub(super) nodes: Vec<NodeFact<'a>>,
+    pub(super) missing: Vec<MissingFact>,
 }
 
 /// What a Node is to the model.
@@ -75,20 +85,23 @@ pub(super) struct Counts {
     pub(super) ready: i32,
     pub(super) unready: i32,
     pub(super) suspended: i32,
-    pub(super) not_started: i32,
+    /// By name: while they are upcoming, made-up Nodes stand for them.
+    pub(super) not_started: BTreeSet<String>,
     pub(super) deleted: i32,
     pub(super) unregistered: i32,
     pub(super) long_unregistered: i32,
 }
 
 impl Counts {
-    const fn add(&mut self, class: Class) {
+    fn add(&mut self, name: &str, class: Class) {
         self.registered += 1;
         match class {
             Class::Deleted => self.deleted += 1,
             Class::Suspended => self.suspended += 1,
             Class::Ready => self.ready += 1,
-            Class::NotStarted => self.not_started += 1,
+            Class::NotStarted => {
+                self.not_started.insert(name.to_owned());
+            }
             Class::Unready => self.unready += 1,
         }
     }
@@ -101,17 +114,10 @@ impl Counts {
 
 /// A size increase that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) increase: i32,
-    /// Of the last increase.
-    pub(super) at_ms: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Backoff {
-    until_ms: u64,
-    length: Duration,
-    failed_ms: u64,
+struct Request {
+    increase: i32,
+    /// Counted from the last increase.
+    expected_ms: u64,
 }
 
 /// A request that came to its end.
@@ -122,165 +128,159 @@ pub(super) struct TimedOut {
     pub(super) increase: i32,
 }
 
-/// The state of all groups in one loop.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Picture {
-    pub(super) counts: BTreeMap<String, Counts>,
-    pub(super) total: Counts,
-    /// Group and id of instances that have been without a Node for too long.
-    pub(super) long_unregistered: Vec<(String, String)>,
-    /// Group and the (negative) delta that makes its target agree with what exists.
-    pub(super) wrong_sizes: Vec<(String, i32)>,
-    pub(super) timed_out: Vec<TimedOut>,
+/// A target that does not fit what exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WrongSize {
+    pub(super) since_ms: u64,
+    pub(super) registered: i32,
+    pub(super) target: i32,
 }
 
 /// What the model remembers between loops.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct State {
-    /// For Nodes of no group.
-    startup_time: Duration,
     requests: BTreeMap<String, Request>,
-    backoff: BTreeMap<String, Backoff>,
+    backoffs: Backoffs,
     /// Since when each instance id is known to be without a Node.
     unregistered_since: BTreeMap<String, u64>,
-    /// Since when a group has too few Nodes and instances, and how many.
-    wrong_since: BTreeMap<String, (u64, i32)>,
+    wrong: BTreeMap<String, WrongSize>,
+    /// The targets that the model reckons with; a group that is not named has none.
+    targets: BTreeMap<String, i32>,
+    /// Of each group that has a Node or an instance without one; no entry where it has neither.
+    counts: BTreeMap<String, Counts>,
+    total: Counts,
+    instances: BTreeMap<String, Vec<InstanceSeen>>,
+    /// The lists of the loop before.
+    previous: BTreeMap<String, Vec<InstanceSeen>>,
 }
 
 /// The ids of listed instances that count as unregistered.
-pub(super) fn unregistered<'a>(group: &'a GroupSeen, nodes: &[NodeSeen]) -> Vec<&'a str> {
+pub(super) fn unregistered(groups: &[GroupSeen], nodes: &[NodeSeen]) -> Vec<String> {
     let registered: BTreeSet<&str> = nodes.iter().map(|node| node.provider_id.as_str()).collect();
     let counts = |instance: &&InstanceSeen| {
         let leaves = instance.state == InstanceState::Deleting || instance.error.is_some();
         !leaves && !registered.contains(instance.id.as_str())
     };
-    let instances = group.instances.iter().filter(counts);
-    instances.map(|instance| instance.id.as_str()).collect()
+    let instances = groups.iter().flat_map(|group| &group.instances);
+    let missing = instances.filter(counts);
+    missing.map(|instance| instance.id.clone()).collect()
 }
 
 impl State {
-    pub(super) const fn new(startup_time: Duration) -> Self {
-        Self {
-            startup_time,
-            requests: BTreeMap::new(),
-            backoff: BTreeMap::new(),
-            unregistered_since: BTreeMap::new(),
-            wrong_since: BTreeMap::new(),
+    /// Takes in one loop's facts; returns the requests that have come too late, which are forgotten with it.
+    pub(super) fn update(&mut self, facts: Facts<'_>) -> Vec<TimedOut> {
+        let now_ms = facts.now_ms;
+        self.backoffs.forget_old(now_ms);
+        self.counts.clear();
+        self.total = Counts::default();
+        for fact in &facts.nodes {
+            let class = classify(fact.node, fact.startup);
+            self.total.add(&fact.node.name, class);
+            if let Some(group) = &fact.group {
+                let counts = self.counts.entry(group.clone()).or_default();
+                counts.add(&fact.node.name, class);
+            }
         }
+        self.count_missing(now_ms, facts.missing);
+        self.previous = std::mem::take(&mut self.instances);
+        self.targets.clear();
+        for group in facts.groups {
+            self.targets.insert(group.id.clone(), group.target);
+            self.instances.insert(group.id, group.instances);
+        }
+        let late = self.settle_requests(now_ms);
+        self.find_wrong_sizes(now_ms);
+        late
     }
 
-    /// Takes in one loop's facts. `group_of` has the group of each Node that belongs to one.
-    pub(super) fn update(
-        &mut self,
-        now_ms: u64,
-        groups: &[GroupSeen],
-        nodes: &[NodeSeen],
-        group_of: &BTreeMap<String, String>,
-    ) -> Picture {
-        let mut picture = Picture::default();
-        let startup: BTreeMap<&str, Duration> = groups
-            .iter()
-            .map(|group| (group.id.as_str(), group.options.startup_time))
-            .collect();
-        for group in groups {
-            picture.counts.insert(group.id.clone(), Counts::default());
-        }
-        for node in nodes {
-            let group = group_of.get(&node.name);
-            let limit = group.and_then(|group| startup.get(group.as_str()));
-            let class = classify(node, limit.copied().unwrap_or(self.startup_time));
-            picture.total.add(class);
-            if let Some(counts) = group.and_then(|group| picture.counts.get_mut(group)) {
-                counts.add(class);
-            }
-        }
-        self.count_unregistered(now_ms, groups, nodes, &mut picture);
-        self.find_wrong_sizes(now_ms, groups, &mut picture);
-        self.settle_requests(now_ms, groups, &mut picture);
-        picture
-    }
-
-    fn count_unregistered(
-        &mut self,
-        now_ms: u64,
-        groups: &[GroupSeen],
-        nodes: &[NodeSeen],
-        picture: &mut Picture,
-    ) {
-        let mut listed = BTreeSet::new();
-        for group in groups {
-            let counts = picture.counts.entry(group.id.clone()).or_default();
-            for id in unregistered(group, nodes) {
-                listed.insert(id.to_owned());
-                let since = *self
-                    .unregistered_since
-                    .entry(id.to_owned())
-                    .or_insert(now_ms);
-                if passed(since, group.options.provision_time, now_ms) {
-                    counts.long_unregistered += 1;
-                    let found = (group.id.clone(), id.to_owned());
-                    picture.long_unregistered.push(found);
-                } else {
-                    counts.unregistered += 1;
-                }
-            }
-        }
-        self.unregistered_since.retain(|id, _| listed.contains(id));
-    }
-
-    fn find_wrong_sizes(&mut self, now_ms: u64, groups: &[GroupSeen], picture: &mut Picture) {
-        for group in groups {
-            let counts = &picture.counts[&group.id];
-            let pending = self.pending(&group.id);
-            let least = group.target - pending - counts.long_unregistered - counts.unregistered;
-            if counts.registered >= least {
-                self.wrong_since.remove(&group.id);
-                continue;
-            }
-            let delta = counts.registered - group.target;
-            let seen = self.wrong_since.entry(group.id.clone());
-            let seen = seen.or_insert((now_ms, delta));
-            if seen.1 != delta {
-                *seen = (now_ms, delta);
-            }
-            if passed(seen.0, group.options.provision_time, now_ms) {
-                picture.wrong_sizes.push((group.id.clone(), delta));
+    fn count_missing(&mut self, now_ms: u64, missing: Vec<MissingFact>) {
+        let listed: BTreeSet<&str> = missing.iter().map(|fact| fact.id.as_str()).collect();
+        // Who leaves the list once begins anew.
+        self.unregistered_since
+            .retain(|id, _| listed.contains(id.as_str()));
+        for MissingFact { id, of } in missing {
+            let since = *self.unregistered_since.entry(id).or_insert(now_ms);
+            let Some((group, limit)) = of else { continue };
+            let counts = self.counts.entry(group).or_default();
+            if passed(since, limit, now_ms) {
+                counts.long_unregistered += 1;
+            } else {
+                counts.unregistered += 1;
             }
         }
     }
 
-    fn settle_requests(&mut self, now_ms: u64, groups: &[GroupSeen], picture: &mut Picture) {
-        let listed: BTreeMap<&str, &GroupSeen> = groups
-            .iter()
-            .map(|group| (group.id.as_str(), group))
-            .collect();
-        // A group that the provider does not name now has nothing upcoming, so its request ends as if it had been met.
-        self.requests.retain(|id, request| {
-            let Some(group) = listed.get(id.as_str()) else {
-                return false;
-            };
-            if picture.counts[id].upcoming(group.target) <= 0 {
-                return false;
-            }
-            let late = passed(request.at_ms, group.options.provision_time, now_ms);
-            if late {
-                picture.timed_out.push(TimedOut {
-                    group: id.clone(),
+    fn settle_requests(&mut self, now_ms: u64) -> Vec<TimedOut> {
+        let mut late = Vec::new();
+        let scaling: BTreeSet<String> = self.requests.keys().cloned().collect();
+        for id in scaling {
+            // A group that the provider does not name has nothing upcoming, so its request ends as if it had been met.
+            let finished = self.reckoned(&id) <= 0;
+            let request = self.requests[&id];
+            if finished {
+                self.requests.remove(&id);
+            } else if request.expected_ms < now_ms {
+                self.requests.remove(&id);
+                late.push(TimedOut {
+                    group: id,
                     increase: request.increase,
                 });
             }
-            !late
-        });
+        }
+        late
+    }
+
+    fn find_wrong_sizes(&mut self, now_ms: u64) {
+        let mut wrong = BTreeMap::new();
+        for (id, target) in &self.targets {
+            // Of a group without Nodes and instances nothing is known.
+            let Some(counts) = self.counts.get(id) else {
+                continue;
+            };
+            let missing = counts.unregistered + counts.long_unregistered;
+            if counts.registered <= *target && counts.registered >= target - missing {
+                continue;
+            }
+            let mut found = WrongSize {
+                since_ms: now_ms,
+                registered: counts.registered,
+                target: *target,
+            };
+            if let Some(before) = self.wrong.get(id)
+                && (before.registered, before.target) == (found.registered, found.target)
+            {
+                found.since_ms = before.since_ms;
+            }
+            wrong.insert(id.clone(), found);
+        }
+        self.wrong = wrong;
+    }
+
+    /// The target of this group that has not fitted what exists since some time ago.
+    pub(super) fn wrong_size(&self, group: &str) -> Option<WrongSize> {
+        self.wrong.get(group).copied()
+    }
+
+    /// Reckons with these targets from now on; without any, as after an error, every group counts as empty.
+    pub(super) fn recalculate(&mut self, targets: BTreeMap<String, i32>) {
+        for (id, target) in &mut self.targets {
+            *target = targets.get(id).copied().unwrap_or_default();
+        }
     }
 
     /// Notes a successful increase; several add up, and the clock starts anew.
-    pub(super) fn requested(&mut self, group: &str, increase: i32, now_ms: u64) {
+    pub(super) fn requested(
+        &mut self,
+        group: &str,
+        increase: i32,
+        (now_ms, limit): (u64, Duration),
+    ) {
         let request = self.requests.entry(group.to_owned()).or_insert(Request {
             increase: 0,
-            at_ms: now_ms,
+            expected_ms: 0,
         });
         request.increase += increase;
-        request.at_ms = now_ms;
+        request.expected_ms = now_ms + millis(limit);
     }
 
     /// Takes failed machines out of a request.
@@ -295,94 +295,79 @@ impl State {
 
     /// The increase that is still under way.
     pub(super) fn pending(&self, group: &str) -> i32 {
-        self.requests
-            .get(group)
-            .map_or(0, |request| request.increase)
+        let request = self.requests.get(group);
+        request.map_or(0, |request| request.increase)
+    }
+
+    /// Machines of a group that are still to come, whether or not anybody waits for them.
+    fn reckoned(&self, group: &str) -> i32 {
+        let target = self.targets.get(group).copied().unwrap_or_default();
+        match self.counts.get(group) {
+            Some(counts) => counts.upcoming(target),
+            None => target,
+        }
     }
 
     /// Whether a request is active and machines are still to come.
-    pub(super) fn is_scaling_up(&self, picture: &Picture, group: &GroupSeen) -> bool {
-        self.requests.contains_key(&group.id)
-            && picture.counts[&group.id].upcoming(group.target) > 0
+    pub(super) fn is_scaling_up(&self, group: &str) -> bool {
+        self.requests.contains_key(group) && self.reckoned(group) > 0
     }
 
     /// The upcoming machines that Pods may be planned on: none without a request, none in backoff.
-    pub(super) fn upcoming(&self, picture: &Picture, group: &GroupSeen, now_ms: u64) -> i32 {
-        if self.is_scaling_up(picture, group) && !self.backs_off(&group.id, now_ms) {
-            picture.counts[&group.id].upcoming(group.target)
+    pub(super) fn upcoming(&self, group: &str, now_ms: u64) -> i32 {
+        if self.is_scaling_up(group) && !self.backs_off(group, now_ms) {
+            self.reckoned(group)
         } else {
             0
         }
     }
 
-    /// Leaves a group alone for a while; longer each time, until it has been quiet for long enough.
-    pub(super) fn back_off(&mut self, group: &str, options: &Options, now_ms: u64) {
-        let length = match self.backoff.get(group) {
-            Some(last) if !passed(last.failed_ms, options.backoff_reset, now_ms) => {
-                // A failure during the backoff does not lengthen it.
-                if now_ms < last.until_ms {
-                    return;
-                }
-                (last.length * 2).min(options.backoff_max)
-            }
-            Some(_) | None => options.backoff_initial,
-        };
-        let until_ms = now_ms + millis(length);
-        let backoff = Backoff {
-            until_ms,
-            length,
-            failed_ms: now_ms,
-        };
-        self.backoff.insert(group.to_owned(), backoff);
-    }
-
-    /// Whether a group is being left alone.
-    pub(super) fn backs_off(&self, group: &str, now_ms: u64) -> bool {
-        let backoff = self.backoff.get(group);
-        backoff.is_some_and(|backoff| now_ms < backoff.until_ms)
-    }
-
-    /// Whether so few Nodes are unready that the model does anything at all.
-    pub(super) fn cluster_is_healthy(picture: &Picture, options: &Options) -> bool {
-        let unready = count(picture.total.unready);
-        let all = count(picture.total.registered);
-        within(unready, all, options)
-    }
-
-    /// Whether a group has about as many ready Nodes as it should.
-    pub(super) fn group_is_healthy(
-        &self,
-        picture: &Picture,
-        group: &GroupSeen,
-        options: &Options,
-    ) -> bool {
-        let counts = &picture.counts[&group.id];
-        let pending = self.pending(&group.id);
-        let nothing = counts.registered == 0 && group.instances.is_empty();
-        if group.target > 0 && nothing && pending == 0 {
-            return false;
+    /// Nodes that have registered and are still upcoming: made-up ones stand for them.
+    pub(super) fn replaced(&self, group: &str, now_ms: u64) -> BTreeSet<String> {
+        match self.counts.get(group) {
+            Some(counts) if self.upcoming(group, now_ms) > 0 => counts.not_started.clone(),
+            Some(_) | None => BTreeSet::new(),
         }
-        let expected = group.target - counts.long_unregistered - pending;
-        let missing = expected - counts.ready - counts.suspended;
-        let all = counts.ready + counts.unready + counts.not_started;
-        within(count(missing), count(all), options)
+    }
+
+    /// Instances of a group that have failed since the loop before, by error code.
+    pub(super) fn fresh_errors(&self, group: &str) -> BTreeMap<String, Vec<String>> {
+        let failed = |lists: &BTreeMap<String, Vec<InstanceSeen>>| -> Vec<InstanceSeen> {
+            let listed = lists.get(group).into_iter().flatten();
+            listed.filter(|one| one.has_failed()).cloned().collect()
+        };
+        let before = failed(&self.previous);
+        let mut fresh: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for instance in failed(&self.instances) {
+            if before.iter().any(|seen| seen.id == instance.id) {
+                continue;
+            }
+            let code = instance.error.unwrap_or_default();
+            fresh.entry(code).or_default().push(instance.id);
+        }
+        fresh
+    }
+
+    /// Instances of a group that cannot be created, as listed last.
+    pub(super) fn failed(&self, group: &str) -> Vec<String> {
+        let listed = self.instances.get(group).into_iter().flatten();
+        let failed = listed.filter(|one| one.has_failed());
+        failed.map(|one| one.id.clone()).collect()
+    }
+
+    /// The instances without a Node, and since when.
+    pub(super) fn missing(&self) -> BTreeMap<String, u64> {
+        self.unregistered_since.clone()
     }
 }
 
-/// At most the tolerated number, or at most the tolerated share.
-const fn within(bad: usize, all: usize, options: &Options) -> bool {
-    bad <= options.ok_unready || bad * 100 <= all * options.max_unready_percent
+/// Whether more than `limit` has passed.
+pub(super) fn passed(since_ms: u64, limit: Duration, now_ms: u64) -> bool {
+    now_ms > since_ms + millis(limit)
 }
 
-fn count(number: i32) -> usize {
-    usize::try_from(number).unwrap_or(0)
-}
-
-fn passed(since_ms: u64, limit: Duration, now_ms: u64) -> bool {
-    now_ms >= since_ms + millis(limit)
-}
-
-fn millis(duration: Duration) -> u64 {
+/// Milliseconds of a duration, as far as clocks reach.
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)
 }
 

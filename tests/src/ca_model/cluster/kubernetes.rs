@@ -38,7 +38,7 @@ impl Kubernetes {
         }
     }
 
-    /// A cluster without a scheduler: every Pod that is bound to no Node counts as unschedulable.
+    /// A cluster without a scheduler: every Pod that is bound to no Node counts as unschedulable, and none as young.
     #[must_use]
     pub const fn without_scheduler(client: Client) -> Self {
         Self {
@@ -79,6 +79,14 @@ impl Kubernetes {
             name: format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()),
             node: spec.node_name.clone(),
             unschedulable: waits && (told || !self.needs_scheduler),
+            age: if self.needs_scheduler {
+                pod.creation_timestamp()
+                    .as_ref()
+                    .map(age)
+                    .unwrap_or_default()
+            } else {
+                Duration::MAX
+            },
             requests: requests(pod),
             node_selector: spec.node_selector.clone().unwrap_or_default(),
             tolerations: spec
@@ -213,6 +221,7 @@ fn node(node: &Node) -> NodeSeen {
             .map(age)
             .unwrap_or_default(),
         allocatable: amounts(&status.allocatable.unwrap_or_default()),
+        capacity: amounts(&status.capacity.unwrap_or_default()),
     }
 }
 

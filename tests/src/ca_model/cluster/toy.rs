@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -16,7 +16,10 @@ use proto_autoscaler::{
 };
 use tonic::transport::Channel;
 
-use super::{Cluster, NodeSeen, OwnTaint, PodSeen, Resources, Snapshot, TO_BE_DELETED, TaintSeen};
+use super::{
+    Cluster, DELETION_CANDIDATE, NodeSeen, OwnTaint, PodSeen, Resources, Snapshot, TO_BE_DELETED,
+    TaintSeen, unix_seconds,
+};
 use crate::workload::Workload;
 
 /// Tells which machines are up, as Nodes.
@@ -35,7 +38,8 @@ pub struct Toy {
 struct Bound {
     /// For each slot the Node it runs on.
     slots: BTreeMap<usize, String>,
-    tainted: BTreeSet<String>,
+    /// Since when each Node is being removed, as its taint tells.
+    tainted: BTreeMap<String, u64>,
     candidates: BTreeSet<String>,
 }
 
@@ -81,7 +85,9 @@ impl Toy {
     fn see(&self, mut nodes: Vec<NodeSeen>, wanted: usize) -> Snapshot {
         let mut bound = self.bound();
         let names: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-        bound.tainted.retain(|name| names.contains(name.as_str()));
+        bound
+            .tainted
+            .retain(|name, _| names.contains(name.as_str()));
         bound
             .candidates
             .retain(|name| names.contains(name.as_str()));
@@ -89,12 +95,19 @@ impl Toy {
             .slots
             .retain(|slot, node| *slot < wanted && names.contains(node.as_str()));
         for node in &mut nodes {
-            if bound.tainted.contains(&node.name) {
+            if bound.tainted.contains_key(&node.name) {
                 node.unschedulable = true;
                 node.taints.push(TaintSeen {
                     key: TO_BE_DELETED.into(),
-                    value: String::new(),
+                    value: bound.tainted[&node.name].to_string(),
                     effect: "NoSchedule".into(),
+                });
+            }
+            if bound.candidates.contains(&node.name) {
+                node.taints.push(TaintSeen {
+                    key: DELETION_CANDIDATE.into(),
+                    value: String::new(),
+                    effect: "PreferNoSchedule".into(),
                 });
             }
         }
@@ -102,6 +115,8 @@ impl Toy {
             name: format!("toy/slot-{slot}"),
             node: bound.slots.get(&slot).cloned(),
             requests: self.slot,
+            // No further ones are to be expected.
+            age: Duration::MAX,
             ..PodSeen::default()
         };
         let pods = (0..wanted).map(pod).collect();
@@ -139,14 +154,20 @@ impl Cluster for Toy {
 
     async fn set_taint(&self, node: &str, taint: OwnTaint, present: bool) -> Result<()> {
         let mut bound = self.bound();
-        let names = match taint {
-            OwnTaint::ToBeDeleted => &mut bound.tainted,
-            OwnTaint::DeletionCandidate => &mut bound.candidates,
-        };
-        if present {
-            names.insert(node.to_owned());
-        } else {
-            names.remove(node);
+        let name = node.to_owned();
+        match (taint, present) {
+            (OwnTaint::ToBeDeleted, true) => {
+                bound.tainted.entry(name).or_insert_with(unix_seconds);
+            }
+            (OwnTaint::ToBeDeleted, false) => {
+                bound.tainted.remove(node);
+            }
+            (OwnTaint::DeletionCandidate, true) => {
+                bound.candidates.insert(name);
+            }
+            (OwnTaint::DeletionCandidate, false) => {
+                bound.candidates.remove(node);
+            }
         }
         drop(bound);
         Ok(())
@@ -189,6 +210,7 @@ async fn running(
                     provider_id: instance.id,
                     ready: true,
                     allocatable,
+                    capacity: allocatable,
                     ..NodeSeen::default()
                 });
             }

@@ -14,7 +14,7 @@ use proto_autoscaler::{
 use tokio::{net::TcpListener, task::AbortHandle};
 use tonic::{Code, Request, Response, Status, transport::Server};
 
-/// The provider's world: one group with ids `p/<number>`.
+/// The provider's world: one group with ids `p/<number>`, and others of which only a size is known.
 #[derive(Debug, Clone, Default)]
 pub(super) struct World {
     pub(super) min: i32,
@@ -24,8 +24,22 @@ pub(super) struct World {
     pub(super) template: Vec<u8>,
     /// RPCs that fail, by name.
     pub(super) failing: BTreeMap<&'static str, Code>,
-    /// Added to the minimum that `NodeGroupForNode` tells.
+    /// RPCs of which the first call, or after so many good ones the next, fails.
+    pub(super) failing_once: BTreeMap<&'static str, usize>,
+    /// The minimum that `NodeGroupForNode` tells in place of the group's.
     pub(super) told_min: Option<i32>,
+    /// What `NodeGroupGetOptions` answers; Unimplemented without it.
+    pub(super) options: Option<proto::NodeGroupAutoscalingOptions>,
+    /// Beside the group.
+    pub(super) others: BTreeMap<&'static str, OtherGroup>,
+}
+
+/// A group without instances.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OtherGroup {
+    pub(super) max: i32,
+    pub(super) target: i32,
+    pub(super) template: Vec<u8>,
 }
 
 pub(super) const GROUP: &str = "default/workers";
@@ -91,7 +105,12 @@ pub(super) fn instance(number: usize, state: State, error: &str) -> proto::Insta
 
 /// The template of a machine with four cores.
 pub(super) fn template() -> Vec<u8> {
-    let amounts = [("cpu", "4"), ("memory", "8Gi"), ("pods", "110")];
+    template_of("4", "8Gi")
+}
+
+/// The template of a machine with these amounts.
+pub(super) fn template_of(cpu: &str, memory: &str) -> Vec<u8> {
+    let amounts = [("cpu", cpu), ("memory", memory), ("pods", "110")];
     let amounts = amounts.map(|(name, amount)| {
         let string = amount.to_owned();
         (name.to_owned(), core_v1::Quantity { string })
@@ -111,9 +130,19 @@ pub(super) fn template() -> Vec<u8> {
 impl FakeProvider {
     fn world(&self, rpc: &'static str) -> Result<MutexGuard<'_, World>, Status> {
         let world = self.world.lock();
-        let world = world.map_err(|_| Status::internal("a test has panicked"))?;
-        match world.failing.get(rpc) {
-            Some(code) => Err(Status::new(*code, "as the test says")),
+        let mut world = world.map_err(|_| Status::internal("a test has panicked"))?;
+        if let Some(code) = world.failing.get(rpc) {
+            return Err(Status::new(*code, "as the test says"));
+        }
+        match world.failing_once.get_mut(rpc) {
+            Some(0) => {
+                world.failing_once.remove(rpc);
+                Err(Status::internal("once, as the test says"))
+            }
+            Some(good_ones) => {
+                *good_ones -= 1;
+                Ok(world)
+            }
             None => Ok(world),
         }
     }
@@ -136,8 +165,13 @@ impl server::CloudProvider for FakeProvider {
             max_size: world.max,
             debug: String::new(),
         };
+        let others = world.others.iter().map(|(id, other)| proto::NodeGroup {
+            id: (*id).to_owned(),
+            max_size: other.max,
+            ..proto::NodeGroup::default()
+        });
         answer(proto::NodeGroupsResponse {
-            node_groups: vec![group],
+            node_groups: [group].into_iter().chain(others).collect(),
         })
     }
 
@@ -205,9 +239,11 @@ impl server::CloudProvider for FakeProvider {
 
     async fn node_group_target_size(
         &self,
-        _: Request<proto::NodeGroupTargetSizeRequest>,
+        request: Request<proto::NodeGroupTargetSizeRequest>,
     ) -> Result<Response<proto::NodeGroupTargetSizeResponse>, Status> {
-        let target_size = self.world("NodeGroupTargetSize")?.target;
+        let world = self.world("NodeGroupTargetSize")?;
+        let other = world.others.get(request.get_ref().id.as_str());
+        let target_size = other.map_or(world.target, |other| other.target);
         answer(proto::NodeGroupTargetSizeResponse { target_size })
     }
 
@@ -216,6 +252,10 @@ impl server::CloudProvider for FakeProvider {
         request: Request<proto::NodeGroupIncreaseSizeRequest>,
     ) -> Result<Response<proto::NodeGroupIncreaseSizeResponse>, Status> {
         let mut world = self.world("NodeGroupIncreaseSize")?;
+        if let Some(other) = world.others.get_mut(request.get_ref().id.as_str()) {
+            other.target += request.get_ref().delta;
+            return answer(proto::NodeGroupIncreaseSizeResponse {});
+        }
         for _ in 0..request.into_inner().delta {
             let number = world.instances.len() + 1;
             world
@@ -252,17 +292,25 @@ impl server::CloudProvider for FakeProvider {
 
     async fn node_group_nodes(
         &self,
-        _: Request<proto::NodeGroupNodesRequest>,
+        request: Request<proto::NodeGroupNodesRequest>,
     ) -> Result<Response<proto::NodeGroupNodesResponse>, Status> {
-        let instances = self.world("NodeGroupNodes")?.instances.clone();
+        let world = self.world("NodeGroupNodes")?;
+        let instances = if request.get_ref().id == GROUP {
+            world.instances.clone()
+        } else {
+            Vec::new()
+        };
         answer(proto::NodeGroupNodesResponse { instances })
     }
 
     async fn node_group_template_node_info(
         &self,
-        _: Request<proto::NodeGroupTemplateNodeInfoRequest>,
+        request: Request<proto::NodeGroupTemplateNodeInfoRequest>,
     ) -> Result<Response<proto::NodeGroupTemplateNodeInfoResponse>, Status> {
-        let node_bytes = self.world("NodeGroupTemplateNodeInfo")?.template.clone();
+        let world = self.world("NodeGroupTemplateNodeInfo")?;
+        let other = world.others.get(request.get_ref().id.as_str());
+        let node_bytes = other.map_or(&world.template, |other| &other.template);
+        let node_bytes = node_bytes.clone();
         answer(proto::NodeGroupTemplateNodeInfoResponse {
             node_bytes,
             ..Default::default()
@@ -273,7 +321,10 @@ impl server::CloudProvider for FakeProvider {
         &self,
         _: Request<proto::NodeGroupAutoscalingOptionsRequest>,
     ) -> Result<Response<proto::NodeGroupAutoscalingOptionsResponse>, Status> {
-        drop(self.world("NodeGroupGetOptions")?);
-        Err(Status::unimplemented("options"))
+        let options = self.world("NodeGroupGetOptions")?.options.clone();
+        let options = options.ok_or_else(|| Status::unimplemented("options"))?;
+        answer(proto::NodeGroupAutoscalingOptionsResponse {
+            node_group_autoscaling_options: Some(options),
+        })
     }
 }

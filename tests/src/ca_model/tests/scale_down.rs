@@ -1,0 +1,173 @@
+//! Which Nodes go, when, and how.
+
+use super::*;
+
+fn on(node: &str, cpu: &str) -> PodSeen {
+    PodSeen {
+        node: Some(node.into()),
+        unschedulable: false,
+        requests: Resources::parse([("cpu", cpu)]).unwrap(),
+        ..waiting_pod()
+    }
+}
+
+#[tokio::test]
+async fn refused_removal_takes_taint_and_cordon_off() {
+    let world = World {
+        failing: [("NodeGroupDeleteNodes", Code::FailedPrecondition)].into(),
+        ..running(1)
+    };
+    let mut stage = stage(world, nodes(vec![node(1)]), impatient()).await;
+    stage.model.scan().await;
+    assert_eq!(stage.changes(), [delete(&["p/1"])]);
+    let seen = stage.snapshot().nodes[0].clone();
+    assert!(!seen.has_taint(TO_BE_DELETED) && !seen.unschedulable);
+    let failures = stage.model.events().failures();
+    assert!(matches!(failures[0], Event::ScaleDownFailed { .. }));
+}
+
+#[tokio::test]
+async fn empty_nodes_go_together_with_an_rpc_each() {
+    let all = (1..=3).map(node).collect();
+    let mut stage = stage(running(3), nodes(all), impatient()).await;
+    stage.model.scan().await;
+    let mut changes = stage.changes();
+    changes.sort_by_key(|(_, _, ids)| ids.clone());
+    assert_eq!(
+        changes,
+        [delete(&["p/1"]), delete(&["p/2"]), delete(&["p/3"])]
+    );
+}
+
+#[tokio::test]
+async fn of_nodes_with_pods_one_goes_at_a_time_beside_the_empty_ones() {
+    let mut snapshot = nodes((1..=4).map(node).collect());
+    snapshot.pods = vec![on("node-1", "1"), on("node-2", "1")];
+    let mut stage = stage(running(4), snapshot, impatient()).await;
+    stage.model.scan().await;
+    let mut changes = stage.changes();
+    changes.sort_by_key(|(_, _, ids)| ids.clone());
+    // The Pods of the first fit on the second, which then has nowhere to put its own.
+    assert_eq!(
+        changes,
+        [delete(&["p/1"]), delete(&["p/3"]), delete(&["p/4"])]
+    );
+    assert_eq!(
+        stage.snapshot().pods.len(),
+        1,
+        "those of the first are evicted"
+    );
+}
+
+#[tokio::test]
+async fn minimum_that_counts_is_the_one_told_with_the_node() {
+    let world = World {
+        told_min: Some(2),
+        ..running(3)
+    };
+    let all = (1..=3).map(node).collect();
+    let mut stage = stage(world, nodes(all), impatient()).await;
+    stage.model.scan().await;
+    assert_eq!(stage.changes(), [delete(&["p/1"])]);
+}
+
+#[tokio::test]
+async fn node_that_must_stay_stays() {
+    let keep = NodeSeen {
+        annotations: [(cluster::SCALE_DOWN_DISABLED.to_owned(), "true".to_owned())].into(),
+        ..node(1)
+    };
+    let mut stage = stage(running(1), nodes(vec![keep]), impatient()).await;
+    stage.model.scan().await;
+    stage.model.scan().await;
+    assert_eq!(stage.changes(), []);
+}
+
+#[tokio::test]
+async fn node_above_the_threshold_is_not_unneeded() {
+    let mut snapshot = nodes(vec![node(1), node(2)]);
+    snapshot.pods = vec![on("node-1", "2100m")];
+    let mut stage = stage(running(2), snapshot, impatient()).await;
+    stage.model.scan().await;
+    assert_eq!(stage.changes(), [delete(&["p/2"])]);
+}
+
+#[tokio::test]
+async fn removal_is_asked_for_again_once_the_time_for_it_is_over() {
+    let since = |seconds: u64| TaintSeen {
+        value: (unix_seconds() - seconds).to_string(),
+        ..own_taint(TO_BE_DELETED)
+    };
+    let mut stage = stage(running(1), nodes(vec![node(1)]), impatient()).await;
+    // Not the first loop, which takes taints off.
+    stage.served.world().min = 1;
+    stage.model.scan().await;
+    stage.served.world().min = 0;
+    for (age, asked) in [(290, 0), (300, 1)] {
+        stage.snapshot().nodes[0].taints = vec![since(age)];
+        stage.model.scan().await;
+        assert_eq!(
+            stage.changes().len(),
+            asked,
+            "{age} seconds after the taint"
+        );
+    }
+}
+
+#[tokio::test]
+async fn unneeded_node_carries_a_soft_taint_until_it_is_needed() {
+    let mut stage = stage(running(1), nodes(vec![node(1)]), Options::default()).await;
+    stage.model.scan().await;
+    assert!(stage.snapshot().nodes[0].has_taint(DELETION_CANDIDATE));
+    stage.snapshot().pods.push(on("node-1", "3"));
+    stage.model.scan().await;
+    assert!(!stage.snapshot().nodes[0].has_taint(DELETION_CANDIDATE));
+    assert_eq!(stage.changes(), []);
+}
+
+#[tokio::test]
+async fn clocks_of_unneeded_nodes_survive_a_failed_refresh_and_no_failed_size() {
+    for (rpc, kept) in [("Refresh", true), ("NodeGroupTargetSize", false)] {
+        let mut stage = stage(running(1), nodes(vec![node(1)]), Options::default()).await;
+        stage.model.scan().await;
+        stage.served.world().failing = [(rpc, Code::Unavailable)].into();
+        assert_eq!(stage.model.scan().await, LoopEnd::Aborted);
+        assert_eq!(stage.model.unneeded.contains_key("node-1"), kept, "{rpc}");
+    }
+}
+
+#[tokio::test]
+async fn growth_delays_removals_and_plans_go_on() {
+    let mut snapshot = nodes(vec![node(1)]);
+    snapshot.pods = vec![PodSeen {
+        requests: Resources::parse([("cpu", "4"), ("memory", "7Gi"), ("pods", "1")]).unwrap(),
+        node_selector: [("disk".to_owned(), "ssd".to_owned())].into(),
+        ..waiting_pod()
+    }];
+    let delayed = Options {
+        delay_after_add: Duration::from_secs(60),
+        ..impatient()
+    };
+    let mut world = running(1);
+    world.template = {
+        use prost::Message as _;
+        let mut node = proto_autoscaler::core_v1::Node::decode(&*world.template).unwrap();
+        let labels = [("disk".to_owned(), "ssd".to_owned())];
+        node.metadata.get_or_insert_default().labels = labels.into();
+        node.encode_to_vec()
+    };
+    let mut stage = stage(world, snapshot, delayed).await;
+    stage.model.scan().await;
+    assert_eq!(stage.changes(), [increase(1)]);
+    assert!(stage.snapshot().nodes[0].has_taint(DELETION_CANDIDATE));
+    stage.model.scan().await;
+    assert_eq!(stage.changes(), [increase(1)]);
+}
+
+#[tokio::test]
+async fn finish_sends_the_cleanup() {
+    let stage = stage(spare(1), Snapshot::default(), Options::default()).await;
+    let calls = stage.model.calls();
+    stage.model.finish().await.unwrap();
+    assert_eq!(calls.counts(), [(Rpc::Cleanup, 1)].into());
+}
