@@ -16,4 +16,5 @@ pub mod recorder;
 pub mod simulation;
 pub mod stage;
 pub mod unsteady;
+pub mod wiretap;
 pub mod workload;

@@ -150,7 +150,10 @@ impl Service<Request<Body>> for Passage {
 }
 
 /// The provider's answer; it has done what it was asked for by then.
-async fn forwarded(mut provider: Channel, request: Request<Body>) -> Result<Response<Body>> {
+pub(crate) async fn forwarded(
+    mut provider: Channel,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
     let ready = std::future::poll_fn(|context| provider.poll_ready(context));
     ready.await.context("reach the provider")?;
     provider.call(request).await.context("hear the provider")

@@ -11,7 +11,7 @@ use tonic::Code;
 
 use crate::recorder::{Ask, Wish};
 
-/// The RPCs that the model sends.
+/// The RPCs of the service; the model asks for no prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "named as in the service")]
 pub enum Rpc {
@@ -28,9 +28,36 @@ pub enum Rpc {
     NodeGroupNodes,
     NodeGroupTemplateNodeInfo,
     NodeGroupGetOptions,
+    PricingNodePrice,
+    PricingPodPrice,
 }
 
 impl Rpc {
+    const ALL: [Self; 15] = [
+        Self::NodeGroups,
+        Self::NodeGroupForNode,
+        Self::GpuLabel,
+        Self::GetAvailableGpuTypes,
+        Self::Cleanup,
+        Self::Refresh,
+        Self::NodeGroupTargetSize,
+        Self::NodeGroupIncreaseSize,
+        Self::NodeGroupDeleteNodes,
+        Self::NodeGroupDecreaseTargetSize,
+        Self::NodeGroupNodes,
+        Self::NodeGroupTemplateNodeInfo,
+        Self::NodeGroupGetOptions,
+        Self::PricingNodePrice,
+        Self::PricingPodPrice,
+    ];
+
+    /// The RPC with this name on the wire.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let named = |rpc: &Self| format!("{rpc:?}").eq_ignore_ascii_case(name);
+        Self::ALL.into_iter().find(named)
+    }
+
     /// Whether it changes the size of a group.
     #[must_use]
     pub const fn changes_size(self) -> bool {
@@ -153,7 +180,7 @@ impl CallLog {
         asks
     }
 
-    pub(super) fn push(&self, call: Call) {
+    pub(crate) fn push(&self, call: Call) {
         tracing::debug!(rpc = ?call.rpc, group = %call.group, delta = call.delta, outcome = ?call.outcome, "call");
         self.lock().push(call);
     }
@@ -177,6 +204,13 @@ mod tests {
             nodes: nodes.iter().map(|&id| id.to_owned()).collect(),
             outcome,
         }
+    }
+
+    #[test]
+    fn rpcs_are_known_by_their_names_on_the_wire() {
+        assert_eq!(Rpc::of_name("GPULabel"), Some(Rpc::GpuLabel));
+        assert_eq!(Rpc::of_name("NodeGroups"), Some(Rpc::NodeGroups));
+        assert_eq!(Rpc::of_name("Nodes"), None);
     }
 
     #[test]

@@ -126,6 +126,14 @@ impl ClusterStage {
             return Ok(real);
         }
         eprintln!("{REAL} is not set: the model asks for machines");
+        self.model_autoscaler_at(address)
+    }
+
+    /// Starts the model, whatever the environment names, with an address that leads to the provider.
+    ///
+    /// # Errors
+    /// When that is no address.
+    pub fn model_autoscaler_at(&self, address: &str) -> Result<Autoscaler> {
         let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
         Ok(Autoscaler::Model(self.model_over(channel).spawn()))
     }
@@ -138,7 +146,11 @@ impl ClusterStage {
         self.real_autoscaler_at(&self.coordinator.ports().grpc, flags)
     }
 
-    fn real_autoscaler_at(&self, address: &str, flags: &[&str]) -> Result<Option<Autoscaler>> {
+    /// The same, with another address that leads to the provider.
+    ///
+    /// # Errors
+    /// When the program does not start.
+    pub fn real_autoscaler_at(&self, address: &str, flags: &[&str]) -> Result<Option<Autoscaler>> {
         let Some(program) = std::env::var_os(REAL) else {
             return Ok(None);
         };

@@ -1,0 +1,233 @@
+//! A way to the provider on which every call is written down as it passes, whoever makes it.
+//! In: a connection to the provider. Out: an address for an autoscaler, and the calls in the order in which they came.
+//! Holds: each call goes through with its deadline, its metadata and its body as they are, and so does its answer.
+//! Not here: calls that fail on the way; see `unsteady`.
+
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use anyhow::{Context as _, Result};
+use http::{Request, Response};
+use prost::Message as _;
+use proto_autoscaler::{
+    NodeGroupAutoscalingOptionsRequest, NodeGroupDecreaseTargetSizeRequest,
+    NodeGroupDeleteNodesRequest, NodeGroupForNodeRequest, NodeGroupIncreaseSizeRequest,
+    NodeGroupNodesRequest, NodeGroupTargetSizeRequest, NodeGroupTemplateNodeInfoRequest,
+    SERVICE_NAME,
+};
+use tokio::{net::TcpListener, task::AbortHandle, time::Instant};
+use tonic::{
+    Code, Status,
+    body::Body,
+    codegen::Service,
+    server::NamedService,
+    transport::{Channel, Server, server::TcpIncoming},
+};
+
+use crate::{
+    ca_model::{Call, CallLog, Outcome, Rpc},
+    recorder::clock_ms,
+    unsteady::forwarded,
+};
+
+/// The largest request that an autoscaler makes is far smaller.
+const LARGEST: usize = 16 << 20;
+/// In front of each message on the wire: whether it is compressed, and how long it is.
+const FRAME: usize = 5;
+
+/// The way; it is closed when the value is dropped.
+#[derive(Debug)]
+pub struct Wiretap {
+    address: SocketAddr,
+    calls: CallLog,
+    server: AbortHandle,
+}
+
+impl Wiretap {
+    /// Leads to a provider.
+    ///
+    /// # Errors
+    /// When no port can be opened.
+    pub async fn to(provider: Channel) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let calls = CallLog::default();
+        let passage = Passage {
+            provider,
+            calls: calls.clone(),
+        };
+        let server = Server::builder()
+            .add_service(passage)
+            .serve_with_incoming(TcpIncoming::from(listener));
+        Ok(Self {
+            address,
+            calls,
+            server: tokio::spawn(server).abort_handle(),
+        })
+    }
+
+    /// Where an autoscaler finds the provider.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Every call that was answered, in the order of the answers.
+    #[must_use]
+    pub const fn calls(&self) -> &CallLog {
+        &self.calls
+    }
+}
+
+impl Drop for Wiretap {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// What the server hands each call to.
+#[derive(Debug, Clone)]
+struct Passage {
+    provider: Channel,
+    calls: CallLog,
+}
+
+impl NamedService for Passage {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+impl Service<Request<Body>> for Passage {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let passage = self.clone();
+        Box::pin(async move {
+            let answer = passage.pass(request).await;
+            let fault = |fault| Status::unavailable(format!("{fault:#}")).into_http();
+            Ok(answer.unwrap_or_else(fault))
+        })
+    }
+}
+
+impl Passage {
+    async fn pass(self, request: Request<Body>) -> Result<Response<Body>> {
+        let (head, body) = request.into_parts();
+        let rpc = head.uri.path().rsplit('/').next().unwrap_or_default();
+        let rpc = Rpc::of_name(rpc);
+        let body = axum::body::to_bytes(axum::body::Body::new(body), LARGEST).await;
+        let body = body.context("read a request")?;
+        let about = About::of(rpc, body.get(FRAME..).unwrap_or_default());
+        let (at_ms, started) = (clock_ms(), Instant::now());
+        let whole = Body::new(axum::body::Body::from(body));
+        let answer = forwarded(self.provider, Request::from_parts(head, whole)).await;
+        let outcome = match &answer {
+            Ok(answer) => outcome(answer),
+            Err(fault) => Outcome::Failed(Code::Unavailable, format!("{fault:#}")),
+        };
+        if let Some(rpc) = rpc {
+            self.calls.push(Call {
+                at_ms,
+                took: started.elapsed(),
+                rpc,
+                group: about.group,
+                delta: about.delta,
+                nodes: about.nodes,
+                outcome,
+            });
+        }
+        answer
+    }
+}
+
+/// An answer with an error has its status in the head.
+fn outcome(answer: &Response<Body>) -> Outcome {
+    match Status::from_header_map(answer.headers()) {
+        Some(status) if status.code() != Code::Ok => {
+            Outcome::Failed(status.code(), status.message().to_owned())
+        }
+        Some(_) | None => Outcome::Ok(String::new()),
+    }
+}
+
+/// What a request is about.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct About {
+    group: String,
+    delta: i32,
+    nodes: Vec<String>,
+}
+
+impl About {
+    /// Nothing, where a message cannot be read.
+    fn of(rpc: Option<Rpc>, message: &[u8]) -> Self {
+        rpc.and_then(|rpc| Self::read(rpc, message).ok())
+            .unwrap_or_default()
+    }
+
+    fn read(rpc: Rpc, message: &[u8]) -> Result<Self, prost::DecodeError> {
+        let group = |group: String| Self {
+            group,
+            ..Self::default()
+        };
+        Ok(match rpc {
+            Rpc::NodeGroupForNode => {
+                let request = NodeGroupForNodeRequest::decode(message)?;
+                let node = request.node.unwrap_or_default();
+                Self {
+                    nodes: vec![node.provider_id],
+                    ..Self::default()
+                }
+            }
+            Rpc::NodeGroupTargetSize => group(NodeGroupTargetSizeRequest::decode(message)?.id),
+            Rpc::NodeGroupNodes => group(NodeGroupNodesRequest::decode(message)?.id),
+            Rpc::NodeGroupTemplateNodeInfo => {
+                group(NodeGroupTemplateNodeInfoRequest::decode(message)?.id)
+            }
+            Rpc::NodeGroupGetOptions => {
+                group(NodeGroupAutoscalingOptionsRequest::decode(message)?.id)
+            }
+            Rpc::NodeGroupIncreaseSize => {
+                let request = NodeGroupIncreaseSizeRequest::decode(message)?;
+                Self {
+                    delta: request.delta,
+                    ..group(request.id)
+                }
+            }
+            Rpc::NodeGroupDecreaseTargetSize => {
+                let request = NodeGroupDecreaseTargetSizeRequest::decode(message)?;
+                Self {
+                    delta: request.delta,
+                    ..group(request.id)
+                }
+            }
+            Rpc::NodeGroupDeleteNodes => {
+                let request = NodeGroupDeleteNodesRequest::decode(message)?;
+                let nodes = request.nodes.into_iter();
+                Self {
+                    nodes: nodes.map(|node| node.provider_id).collect(),
+                    ..group(request.id)
+                }
+            }
+            Rpc::NodeGroups
+            | Rpc::GpuLabel
+            | Rpc::GetAvailableGpuTypes
+            | Rpc::Cleanup
+            | Rpc::Refresh
+            | Rpc::PricingNodePrice
+            | Rpc::PricingPodPrice => Self::default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
