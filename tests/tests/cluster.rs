@@ -29,6 +29,8 @@ mod guide;
 mod main_job;
 #[path = "cluster/prices.rs"]
 mod prices;
+#[path = "cluster/rise_and_fall.rs"]
+mod rise_and_fall;
 #[path = "cluster/rpc_log.rs"]
 mod rpc_log;
 #[path = "cluster/soak.rs"]

@@ -20,7 +20,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde::de::DeserializeOwned;
-use serde_json::{from_value, json};
+use serde_json::{Value, from_value, json};
 
 use super::{ClusterStage, LAB, LIMIT, OWN};
 use crate::harness::{members::SECRETS, wait};
@@ -131,9 +131,20 @@ impl ClusterStage {
     /// When the API server refuses it.
     pub async fn create_pod(&self, name: &str, cpu: &str) -> Result<()> {
         let requests = json!({"cpu": cpu, "memory": "64Mi"});
+        self.create_picky_pod(name, requests, json!({})).await
+    }
+
+    /// Creates a pod with these requests that runs only on Nodes with these labels.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn create_picky_pod(&self, name: &str, requests: Value, labels: Value) -> Result<()> {
         let pod = json!({
             "metadata": {"name": name},
-            "spec": {"containers": [{"name": "web", "image": "none", "resources": {"requests": requests}}]},
+            "spec": {
+                "nodeSelector": labels,
+                "containers": [{"name": "web", "image": "none", "resources": {"requests": requests}}],
+            },
         });
         self.pods()
             .create(&PostParams::default(), &from_value(pod)?)
