@@ -52,9 +52,11 @@ fn flags_of_the_guide_are_those_that_are_shipped() -> Result<()> {
     let chart = chart()?;
     ensure!(chart["cloudProvider"] == "externalgrpc");
     let flags = chart["extraArgs"].as_object().context("extraArgs")?;
-    let flags = flags.iter().map(|(name, value)| match value {
-        Value::String(text) => format!("--{name}={text}"),
-        other => format!("--{name}={other}"),
+    let flags = flags.iter().map(|(name, value)| {
+        let told = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        format!("--{name}={told}")
     });
     let begins = |flag: &str, names: [&str; 2]| names.iter().any(|name| flag.starts_with(name));
     let mut of_chart: Vec<_> = flags

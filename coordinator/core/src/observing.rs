@@ -42,11 +42,7 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
         Fact::Committed { group, sequence } => groups::committed(lab, &group, sequence, ctx),
         Fact::CommitLost { group, record } => groups::lost(lab, &group, record, ctx),
         Fact::CommitFailed { group, fault } => groups::failed(lab, &group, fault, ctx),
-        Fact::Recorded { machine, version } => {
-            if let Some(machine) = lab.machines.get_mut(&machine) {
-                machine.recorded(version);
-            }
-        }
+        Fact::Recorded { machine, version } => with(lab, &machine, |it| it.recorded(version)),
         Fact::RecordFailed { machine, fault } => record_failed(lab, &machine, fault, ctx),
         Fact::Beat(beat) => heard(lab, beat, ctx),
         Fact::AgentState {
@@ -76,9 +72,7 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
         Fact::Fenced { machine, outcome } => removal::fenced(lab, &machine, outcome, ctx),
         Fact::PodsListed { machine, outcome } => pods_listed(lab, &machine, outcome, ctx),
         Fact::Evicted { machine, pods } => {
-            if let Some(machine) = lab.machines.get_mut(&machine) {
-                stopping::evicted(machine, pods, ctx);
-            }
+            with(lab, &machine, |it| stopping::evicted(it, pods, ctx));
         }
         Fact::NodeDone { machine, outcome } => node_done(lab, &machine, outcome, ctx),
         Fact::Loaded => lab.loaded = true,
@@ -98,6 +92,13 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
             },
             request,
         }),
+    }
+}
+
+/// A fact about a machine that is not declared any more is of no use.
+fn with(lab: &mut Lab, machine: &MachineId, take_in: impl FnOnce(&mut Machine)) {
+    if let Some(machine) = lab.machines.get_mut(machine) {
+        take_in(machine);
     }
 }
 

@@ -144,76 +144,78 @@ fn plain_text_beyond_loopback_needs_a_word_or_certificates() {
     assert_eq!(security(&issued), GrpcSecurity::Issued { names });
 }
 
+/// A command line, and words that its refusal must hold.
+const REFUSED: [(&str, &[&str]); 24] = [
+    (
+        "--lab l --timing wake_repat=2s",
+        &["--timing", "wake_repat", "wake_repeat"],
+    ),
+    ("--lab l --timing wake_repeat", &["--timing", "key=value"]),
+    (
+        "--lab l --timing wake_repeat=2",
+        &["wake_repeat=2", "10m, 90s"],
+    ),
+    (
+        "--lab l --timing send_tries=0",
+        &["send_tries=0", "1 to 100"],
+    ),
+    ("--lab l --log coordinator=loud", &["--log", "loud"]),
+    (
+        "--lab l --broker http://b",
+        &["--broker", "http://b", "mqtts://"],
+    ),
+    ("--lab l --broker mqtt://u:p@b", &["--broker-password-file"]),
+    (
+        "--lab l --broker mqtt://b --embedded-broker 127.0.0.1:0",
+        &["--embedded-broker", "exclude"],
+    ),
+    (
+        "--lab l --broker-ca-file ca",
+        &["--broker-ca-file", "--broker"],
+    ),
+    ("--lab l --kubeconfig k", &["--lab", "--kubeconfig"]),
+    ("--lab l --namespace n", &["--lab", "--namespace"]),
+    ("--lab l --grpc-cert c", &["--grpc-cert", "--grpc-key"]),
+    ("--lab l --grpc-key c", &["--grpc-key", "--grpc-cert"]),
+    (
+        "--lab l --grpc-client-ca c",
+        &["--grpc-client-ca", "--grpc-cert"],
+    ),
+    (
+        "--lab l --grpc-issue-certs",
+        &["--grpc-issue-certs and --lab exclude"],
+    ),
+    (
+        "--broker mqtt://b --grpc-issue-certs --grpc-insecure",
+        &["--grpc-issue-certs and --grpc-insecure exclude"],
+    ),
+    (
+        "--broker mqtt://b --grpc-issue-certs --grpc-cert c --grpc-key k --grpc-client-ca a",
+        &["--grpc-issue-certs and --grpc-cert exclude"],
+    ),
+    (
+        "--broker mqtt://b --grpc-cert-name scaler.lan",
+        &["--grpc-cert-name needs --grpc-issue-certs"],
+    ),
+    (
+        "--broker mqtt://b --grpc-issue-certs --grpc-cert-name *.lan",
+        &["--grpc-cert-name", "`*.lan`"],
+    ),
+    ("--broker mqtt://b --state s", &["--state", "--lab"]),
+    ("--broker mqtt://b --socket s", &["--socket", "--lab"]),
+    (
+        "--broker mqtt://b --leader-elect-lease-duration 5s",
+        &["--leader-elect", "renew deadline"],
+    ),
+    (
+        "--broker mqtt://b --leader-elect-retry-period often",
+        &["--leader-elect-retry-period", "often"],
+    ),
+    ("", &["--broker is missing"]),
+];
+
 #[test]
 fn every_wrong_flag_is_refused_in_one_line_that_names_it() {
-    const REFUSED: [(&str, &[&str]); 24] = [
-        (
-            "--lab l --timing wake_repat=2s",
-            &["--timing", "wake_repat", "wake_repeat"],
-        ),
-        ("--lab l --timing wake_repeat", &["--timing", "key=value"]),
-        (
-            "--lab l --timing wake_repeat=2",
-            &["wake_repeat=2", "10m, 90s"],
-        ),
-        (
-            "--lab l --timing send_tries=0",
-            &["send_tries=0", "1 to 100"],
-        ),
-        ("--lab l --log coordinator=loud", &["--log", "loud"]),
-        (
-            "--lab l --broker http://b",
-            &["--broker", "http://b", "mqtts://"],
-        ),
-        ("--lab l --broker mqtt://u:p@b", &["--broker-password-file"]),
-        (
-            "--lab l --broker mqtt://b --embedded-broker 127.0.0.1:0",
-            &["--embedded-broker", "exclude"],
-        ),
-        (
-            "--lab l --broker-ca-file ca",
-            &["--broker-ca-file", "--broker"],
-        ),
-        ("--lab l --kubeconfig k", &["--lab", "--kubeconfig"]),
-        ("--lab l --namespace n", &["--lab", "--namespace"]),
-        ("--lab l --grpc-cert c", &["--grpc-cert", "--grpc-key"]),
-        ("--lab l --grpc-key c", &["--grpc-key", "--grpc-cert"]),
-        (
-            "--lab l --grpc-client-ca c",
-            &["--grpc-client-ca", "--grpc-cert"],
-        ),
-        (
-            "--lab l --grpc-issue-certs",
-            &["--grpc-issue-certs and --lab exclude"],
-        ),
-        (
-            "--broker mqtt://b --grpc-issue-certs --grpc-insecure",
-            &["--grpc-issue-certs and --grpc-insecure exclude"],
-        ),
-        (
-            "--broker mqtt://b --grpc-issue-certs --grpc-cert c --grpc-key k --grpc-client-ca a",
-            &["--grpc-issue-certs and --grpc-cert exclude"],
-        ),
-        (
-            "--broker mqtt://b --grpc-cert-name scaler.lan",
-            &["--grpc-cert-name needs --grpc-issue-certs"],
-        ),
-        (
-            "--broker mqtt://b --grpc-issue-certs --grpc-cert-name *.lan",
-            &["--grpc-cert-name", "`*.lan`"],
-        ),
-        ("--broker mqtt://b --state s", &["--state", "--lab"]),
-        ("--broker mqtt://b --socket s", &["--socket", "--lab"]),
-        (
-            "--broker mqtt://b --leader-elect-lease-duration 5s",
-            &["--leader-elect", "renew deadline"],
-        ),
-        (
-            "--broker mqtt://b --leader-elect-retry-period often",
-            &["--leader-elect-retry-period", "often"],
-        ),
-        ("", &["--broker is missing"]),
-    ];
     for (line, words) in REFUSED {
         let flags: Vec<_> = line.split_whitespace().collect();
         let refused = settings(&flags).expect_err(line);

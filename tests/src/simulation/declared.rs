@@ -1,8 +1,9 @@
 //! The lab of every history: one group, six machines of four kinds, two relays.
 
 use coordinator_core::{
-    AgentId, Concerns, Declared, ForceOff, GroupId, GroupSpec, Joins, LocalVolumePolicy, MachineId, MachineSpec, Mode,
-    NodeObjectPolicy, Policy, PowerPolicy, Redfish, StopMethod, Timeouts, WakeMethod, WakeOnLan,
+    AgentId, Concerns, Declared, ForceOff, GroupId, GroupSpec, Joins, LocalVolumePolicy, MachineId,
+    MachineSpec, Mode, NodeObjectPolicy, Policy, PowerPolicy, Redfish, StopMethod, Timeouts,
+    WakeMethod, WakeOnLan,
 };
 
 use super::dice::Dice;

@@ -184,7 +184,7 @@ async fn a_machine_that_a_person_stops_waits_for_a_budget_over_a_restart_and_goe
     stage.machines[MACHINE].until(Power::Off, LIMIT).await?;
     stage.until_no_node(MACHINE).await?;
     let evictions = stage.api_writes().await?;
-    ensure!(evictions.get("eviction").is_some(), "{evictions:?}");
+    ensure!(evictions.contains_key("eviction"), "{evictions:?}");
     effects_are(&stage, MACHINE, 0, 1)
 }
 

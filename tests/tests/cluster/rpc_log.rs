@@ -34,9 +34,11 @@ enum Phase {
     Over,
 }
 
+type Counts = &'static [(Rpc, RangeInclusive<usize>)];
+
 /// How often a loop sends each RPC, at least and at most; those that are not named it does not send. The width is the tolerance, and
 /// what is behind each number stands in `ca_model/tests/order.rs`.
-const PINNED: [(Phase, &[(Rpc, RangeInclusive<usize>)]); 3] = [
+const PINNED: [(Phase, Counts); 3] = [
     (
         Phase::Idle,
         &[
@@ -115,7 +117,6 @@ struct Quiet {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "people must know what was compared")]
 async fn model_and_real_autoscaler_make_the_same_calls() -> Result<()> {
     let model = played_by(Who::Model).await?;
     let model = model.expect("the model is always there");

@@ -11,38 +11,8 @@ use coordinator_core::{
     Request, Taint, Ticket, Timeouts, Verb,
 };
 
+use crate::cases::{Input, Start};
 use crate::declare::{bmc, decrease, delete, group_id, group_spec, increase, pod, relay_info};
-
-/// A variant list with all of its members.
-macro_rules! named {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum $name { $($variant),* }
-
-        impl $name {
-            pub(crate) const ALL: [Self; [$(stringify!($variant)),*].len()] = [$(Self::$variant),*];
-        }
-    };
-}
-
-named!(
-    /// Where the machine is: its phase, and the step of a stop.
-    Start {
-        Unknown, Off, Waking, WakeFailed, Running, Silent, Appearing, Fencing, Listing, ListingAgain, Evicting, Draining,
-        HeldByPods, Ordered, GoingDown,
-    }
-);
-
-named!(
-    /// What happens to it.
-    Input {
-        Heard, Silence, BmcOn, BmcOff, BmcOther, Increase, Delete, Decrease, AskOn, AskOff, Release, Retry, ConfirmOff,
-        Prove, AlwaysOn, AlwaysOff, Unmanage, Pause, Accepted, Running, Done, Refused, Failed, Interrupted, Unheard,
-        Fenced, FenceFailed, PodsGone, PodsLeft, PodsBare, PodsUnknown, Evicted, Withheld, NodeGone, TimeUp, Restart, DeclareAnew, GroupRemoved,
-        Following,
-    }
-);
 
 const BOOT_MS: u64 = 120_000;
 const STOP_MS: u64 = 60_000;
@@ -152,17 +122,11 @@ impl Bench {
             }
             Start::Appearing => {
                 bench = Self::at(Start::Waking);
-                bench.person(Ask::Power {
-                    power: OverridePower::Off,
-                    until_ms: None,
-                });
+                bench.person(held(OverridePower::Off));
             }
             Start::Fencing => {
                 bench = Self::at(Start::Running);
-                bench.person(Ask::Power {
-                    power: OverridePower::Off,
-                    until_ms: None,
-                });
+                bench.person(held(OverridePower::Off));
             }
             Start::Listing => {
                 bench = Self::at(Start::Fencing);
@@ -214,10 +178,6 @@ impl Bench {
     }
 
     fn apply(&mut self, input: Input) {
-        let held = |power| Ask::Power {
-            power,
-            until_ms: None,
-        };
         match input {
             Input::Heard => self.appear(self.boot.map_or(1, |boot| boot + 1)),
             Input::Silence => (self.boot, self.bmc) = (None, None),
@@ -257,8 +217,7 @@ impl Bench {
             Input::PodsBare => self.pods(Ok(vec![pod("late", PodStanding::Bare)])),
             Input::Evicted => self.evicted(EvictionOutcome::Accepted),
             Input::Withheld => self.evicted(EvictionOutcome::Withheld {
-                budget: "The disruption budget late needs 1 healthy pods and has 1 currently"
-                    .into(),
+                budget: "late needs 1 healthy pod".into(),
                 retry_after_ms: None,
             }),
             Input::PodsUnknown => self.pods(Err("timeout".into())),
@@ -277,19 +236,7 @@ impl Bench {
             Input::Following => self.tell(Fact::Following),
         }
         self.settle();
-        // Evidence needs a while to count; for everything else the next moment tells.
-        let evidence = [
-            Input::Heard,
-            Input::Silence,
-            Input::BmcOn,
-            Input::BmcOff,
-            Input::BmcOther,
-        ];
-        self.pass(if evidence.contains(&input) {
-            80_000
-        } else {
-            100
-        });
+        self.pass(input.counts_after_ms());
     }
 
     fn now(&self) -> Now {
@@ -368,11 +315,8 @@ impl Bench {
 
     fn evicted(&mut self, outcome: EvictionOutcome) {
         let pod = pod("late", PodStanding::Controlled).pod;
-        let told = Fact::Evicted {
-            machine: id(),
-            pods: vec![Eviction { pod, outcome }],
-        };
-        self.tell(told);
+        let (machine, pods) = (id(), vec![Eviction { pod, outcome }]);
+        self.tell(Fact::Evicted { machine, pods });
     }
 
     fn unheard(&mut self) {
@@ -500,5 +444,13 @@ impl Bench {
         };
         self.words.push(word);
         self.last = Some(command);
+    }
+}
+
+/// A person's order that stands until it is taken back.
+fn held(power: OverridePower) -> Ask {
+    Ask::Power {
+        power,
+        until_ms: None,
     }
 }

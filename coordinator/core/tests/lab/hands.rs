@@ -67,13 +67,8 @@ impl World {
             } => self.fence(machine, &node, cordon),
             Action::ListPods { machine, node } => {
                 let pods = self.pods.get(&node).cloned().unwrap_or_default();
-                self.later(
-                    3,
-                    Fact::PodsListed {
-                        machine,
-                        outcome: Ok(pods),
-                    },
-                );
+                let outcome = Ok(pods);
+                self.later(3, Fact::PodsListed { machine, outcome });
             }
             Action::Evict { machine, pods } => self.evict(machine, pods),
             Action::PatchNode { machine, patch } => self.patch(machine, patch),

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod bench;
+mod cases;
 mod declare;
 mod doubt;
 mod drains;

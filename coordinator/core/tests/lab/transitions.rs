@@ -8,7 +8,8 @@ use std::path::Path;
 
 use coordinator_core::{Ask, Fact, PhaseName, PowerRead, ReportState};
 
-use crate::bench::{Bench, Input, Start};
+use crate::bench::Bench;
+use crate::cases::{Input, Start};
 
 fn table() -> String {
     let mut lines = String::new();

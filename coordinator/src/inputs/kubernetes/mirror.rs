@@ -366,7 +366,7 @@ mod tests {
         mirror.wrote_machine(&id, at(6, 1), described(Some(1)));
         assert!(behind().is_empty(), "up to date");
         mirror.saw_machine(&id, at(7, 2), described(Some(1)));
-        assert_eq!(behind(), [id.clone()]);
+        assert_eq!(behind(), std::slice::from_ref(&id));
         mirror.wrote_machine(&id, at(8, 2), described(Some(2)));
         assert!(behind().is_empty(), "described anew");
     }

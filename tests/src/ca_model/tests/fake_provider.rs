@@ -321,7 +321,7 @@ impl server::CloudProvider for FakeProvider {
         &self,
         _: Request<proto::NodeGroupAutoscalingOptionsRequest>,
     ) -> Result<Response<proto::NodeGroupAutoscalingOptionsResponse>, Status> {
-        let options = self.world("NodeGroupGetOptions")?.options.clone();
+        let options = self.world("NodeGroupGetOptions")?.options;
         let options = options.ok_or_else(|| Status::unimplemented("options"))?;
         answer(proto::NodeGroupAutoscalingOptionsResponse {
             node_group_autoscaling_options: Some(options),
