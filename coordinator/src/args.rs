@@ -119,6 +119,19 @@ pub struct GrpcSettings {
     pub reflection: bool,
 }
 
+impl GrpcSettings {
+    /// Plain text, and nothing beside the service itself.
+    #[must_use]
+    pub fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            security: GrpcSecurity::PlainText,
+            #[cfg(feature = "reflection")]
+            reflection: false,
+        }
+    }
+}
+
 /// Who may call the autoscaler's API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrpcSecurity {

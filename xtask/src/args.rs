@@ -48,9 +48,11 @@ enum Command {
         seconds: u32,
     },
     /// Measure a release build and print the numbers as JSON.
+    #[command(trailing_var_arg = true)]
     Bench {
-        /// One benchmark; all of them by default.
-        name: Option<OsString>,
+        /// One benchmark, all of them by default; after `autoscaler` perhaps `--nodes 1000,5000`, `--loops 5`, `--many-loops 100`.
+        #[arg(allow_hyphen_values = true)]
+        args: Vec<OsString>,
     },
 }
 
@@ -83,7 +85,7 @@ fn dispatch(command: Command) -> Result<()> {
         }
         Command::Codegen => codegen::write(&workspace),
         Command::Fuzz { targets, seconds } => fuzz::run(&workspace, &targets, seconds),
-        Command::Bench { name } => bench::run(&workspace, name.as_deref()),
+        Command::Bench { args } => bench::run(&workspace, &args),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Benchmarks: release builds of what is measured, then the program that measures.
 
-use std::{env, ffi::OsStr, process::Command};
+use std::{env, ffi::OsString, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -10,7 +10,7 @@ use crate::{dist, set_up, shell, workspace::Workspace};
 ///
 /// # Errors
 /// When a build or a benchmark fails.
-pub fn run(workspace: &Workspace, name: Option<&OsStr>) -> Result<()> {
+pub fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     let tools = set_up::tools(workspace, || {
         // Each package by itself: what is measured must not carry features that only the tests ask for. Agent and coordinator
         // are those of the image, the latter without the embedded broker. Cargo puts what profile bench gives beside what
@@ -23,6 +23,6 @@ pub fn run(workspace: &Workspace, name: Option<&OsStr>) -> Result<()> {
     let folders = ["dist", "release"].map(|profile| workspace.binaries(profile));
     let folders = env::join_paths(folders).context("join the folders of binaries")?;
     let mut bench = Command::new(workspace.binaries("release").join("bench"));
-    bench.args(name).env("HOMELAB_BIN_DIR", folders).envs(tools);
+    bench.args(args).env("HOMELAB_BIN_DIR", folders).envs(tools);
     shell::run(&mut bench)
 }

@@ -23,6 +23,14 @@ impl Samples {
         self.all.push(sample);
     }
 
+    pub(super) fn extend(&mut self, more: &Self) {
+        self.all.extend_from_slice(&more.all);
+    }
+
+    pub(super) fn p50(&self) -> Duration {
+        self.percentile(50)
+    }
+
     /// The smallest sample that `percent` of all samples do not exceed; zero if there are none.
     fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.all.clone();

@@ -1,6 +1,6 @@
 //! A standalone coordinator with a generated lab, at a real mosquitto.
 //! In: how the broker is reached, and changed time limits. Out: handles to call and measure it.
-//! Holds: 20 groups of 50 machines each; every machine is woken by magic packet.
+//! Holds: groups of 50 machines each; every machine is woken by magic packet.
 
 use std::{
     fs,
@@ -19,14 +19,14 @@ use crate::{
     recorder::Mac,
 };
 
-/// Groups in the lab.
+/// Groups in a lab of a thousand machines.
 pub(super) const GROUPS: usize = 20;
 /// Machines in each.
 pub(super) const MEMBERS: usize = 50;
 /// The name of the agent that wakes them.
 pub(super) const RELAY: &str = "relay";
-/// For whatever must come up.
-pub(super) const LIMIT: Duration = Duration::from_secs(60);
+/// For whatever must come up, among 15,000 machines too.
+pub(super) const LIMIT: Duration = Duration::from_secs(300);
 /// Nobody listens there, unless a benchmark does.
 const DISCARD: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), 9);
 
@@ -38,16 +38,19 @@ pub(super) struct Machine {
     pub(super) mac: Mac,
 }
 
-/// Every machine, group by group.
-pub(super) fn machines() -> Vec<Machine> {
-    let machine = |number: usize| {
-        let [.., high, low] = number.to_be_bytes();
+/// Every machine of so many groups, group by group.
+pub(super) fn machines(groups: usize) -> Vec<Machine> {
+    (0..groups).flat_map(members).collect()
+}
+
+fn members(group: usize) -> impl Iterator<Item = Machine> {
+    (0..MEMBERS).map(move |member| {
+        let [.., high, low] = (group * MEMBERS + member).to_be_bytes();
         Machine {
-            name: format!("m{:02}-{:02}", number / MEMBERS, number % MEMBERS),
+            name: format!("m{group:02}-{member:02}"),
             mac: Mac([0x52, 0x54, 0, 0, high, low]),
         }
-    };
-    (0..GROUPS * MEMBERS).map(machine).collect()
+    })
 }
 
 /// The id of a group.
@@ -57,6 +60,8 @@ pub(super) fn group_id(number: usize) -> String {
 
 /// What differs between the labs of the benchmarks.
 pub(super) struct Plan {
+    /// How many groups.
+    pub(super) groups: usize,
     /// How the broker is reached.
     pub(super) transport: Transport,
     /// Where magic packets go; nowhere if none are expected.
@@ -82,7 +87,7 @@ impl Lab {
     pub(super) async fn start(plan: Plan) -> Result<Self> {
         // Somebody else in this process may have installed it before.
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let mut agents: Vec<String> = machines().into_iter().map(|m| m.name).collect();
+        let mut agents: Vec<String> = machines(plan.groups).into_iter().map(|m| m.name).collect();
         agents.push(RELAY.to_owned());
         let broker = Mosquitto::start_with(Broker {
             transport: plan.transport,
@@ -91,7 +96,7 @@ impl Lab {
         })
         .await?;
         let work = WorkDir::new("bench")?;
-        for group in 0..GROUPS {
+        for group in 0..plan.groups {
             let documents = documents(group, plan.wake.unwrap_or(DISCARD));
             work.write(&format!("lab/{}.yaml", group_name(group)), documents)?;
         }
@@ -220,7 +225,7 @@ fn documents(group: usize, wake: SocketAddrV4) -> String {
         "{head}kind: Group\nmetadata: {{name: {name}}}\nspec:\n  requireProof: false\n  \
          template: {{capacity: {{cpu: \"8\", memory: 32Gi}}}}\n  scaleDown: {{unneededDuration: 10m}}\n"
     );
-    for machine in &machines()[group * MEMBERS..][..MEMBERS] {
+    for machine in members(group) {
         text += &format!(
             "{head}kind: Node\nmetadata: {{name: {}}}\nspec:\n  group: {name}\n  \
              wakeOnLAN: {{mac: \"{}\", broadcast: \"{}\", ports: [{}]}}\n",

@@ -16,7 +16,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::*;
-use crate::args::{GrpcSecurity, GrpcSettings};
+use crate::args::GrpcSettings;
 use crate::engine::{self, Core};
 use crate::outputs::Outputs;
 
@@ -160,12 +160,7 @@ impl Bench {
 
 /// Plain text on a port of the system's choice.
 fn plain() -> GrpcSettings {
-    GrpcSettings {
-        address: "127.0.0.1:0".parse().unwrap(),
-        security: GrpcSecurity::PlainText,
-        #[cfg(feature = "reflection")]
-        reflection: false,
-    }
+    GrpcSettings::plain("127.0.0.1:0".parse().unwrap())
 }
 
 /// Serves an engine for as long as the test runs.

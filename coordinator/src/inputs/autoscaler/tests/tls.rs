@@ -7,7 +7,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::authority::{Authority, Pair, files};
 use super::*;
-use crate::args::TlsFiles;
+use crate::args::{GrpcSecurity, TlsFiles};
 
 fn identity(pair: &Pair) -> Identity {
     Identity::from_pem(&pair.cert, pair.key.serialize_pem())
