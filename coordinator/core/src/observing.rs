@@ -18,6 +18,7 @@ use crate::pods::PodSeen;
 use crate::record::{MachineRecord, OperationKind, PowerState};
 use crate::seen::BmcReading;
 use crate::spec::{GroupSpec, MachineSpec};
+use crate::view::Wish;
 use crate::waking::WakeFailed;
 use crate::why::Why;
 use crate::wishes::{self, Drainer};
@@ -112,10 +113,13 @@ fn pods_listed(
     let Some(machine) = lab.machines.get(id) else {
         return;
     };
-    let held = !lifecycle::may_act(lab, id) || permission::protected(lab, machine).is_some();
+    let kept = !lifecycle::may_act(lab, id) || permission::protected(lab, machine).is_some();
     let group = lab.groups.get(&machine.spec.group);
     let listed = group.is_some_and(|group| group.wants(id));
-    let drainer = Drainer::of(&wishes::wish(machine, group, listed));
+    let wished = wishes::wish(machine, group, listed);
+    let drainer = Drainer::of(&wished);
+    // The order may have been taken back since the list was asked for.
+    let held = kept || wished.wish != Wish::Off;
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };

@@ -16,10 +16,14 @@ use crate::why::Why;
 /// How an order of the autoscaler's to give machines back begins, in the words of who has asked.
 pub(crate) const DELETE_NODES: &str = "cluster-autoscaler DeleteNodes";
 
+/// How everything begins that the autoscaler asks for.
+const AUTOSCALER: &str = "cluster-autoscaler ";
+
 /// Who sees to it that the pods of a machine which is to stop go elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drainer {
-    /// The cluster-autoscaler has drained it before it gave it back: what is left is waited for.
+    /// The cluster-autoscaler drains what it gives back, and evicts nobody for what it only stops waiting for: what is left is
+    /// waited for.
     Autoscaler,
     /// This process evicts them.
     Coordinator,
@@ -28,7 +32,7 @@ pub(crate) enum Drainer {
 impl Drainer {
     /// Nobody's pods are evicted for a stop that nobody wishes any more.
     pub(crate) fn of(wished: &Wished) -> Self {
-        if wished.wish == Wish::Off && !wished.by.starts_with(DELETE_NODES) {
+        if wished.wish == Wish::Off && !wished.by.starts_with(AUTOSCALER) {
             Self::Coordinator
         } else {
             Self::Autoscaler

@@ -46,6 +46,10 @@ pub(crate) fn pods_listed(
             stopping.drain = None;
             order_once_stored(machine, &mut stopping, agents, ctx);
         }
+        // It came from another boot than the one that is stored: the next list is of this one.
+        Ok(_) if drainer == Drainer::Coordinator && !machine.is_recorded(stopping.gate) => {
+            stopping.step = Step::Listing { asked_ms: None };
+        }
         Ok(pods) if drainer == Drainer::Coordinator => {
             drain::go_on(machine, &mut stopping, pods, ctx);
         }

@@ -10,11 +10,11 @@ use crate::declare::{group, group_spec, kubelet, machine_spec, pod};
 use crate::steps::{phase, running};
 use crate::world::World;
 
-const DRAIN_MS: u64 = 120_000;
+pub(crate) const DRAIN_MS: u64 = 120_000;
 const FENCE: &str = "homelab-autoscaler.dev/power-off";
 
 /// A machine that runs, with pods that are drained for two minutes at most before people are told.
-fn with_pods(pods: &[(&str, PodStanding)]) -> World {
+pub(crate) fn with_pods(pods: &[(&str, PodStanding)]) -> World {
     let spec = machine_spec("k1");
     let spec = MachineSpec {
         joins: coordinator_core::Joins::Kubelet,
@@ -30,7 +30,7 @@ fn with_pods(pods: &[(&str, PodStanding)]) -> World {
     world
 }
 
-fn ask(world: &mut World, id: &str, ask: Ask) {
+pub(crate) fn ask(world: &mut World, id: &str, ask: Ask) {
     let request = Request::Ask {
         machine: MachineId::new("k1"),
         id: id.into(),
@@ -40,17 +40,17 @@ fn ask(world: &mut World, id: &str, ask: Ask) {
     assert_eq!(world.call(request), Answer::Done);
 }
 
-fn power(power: OverridePower, until_ms: Option<i64>) -> Ask {
+pub(crate) fn power(power: OverridePower, until_ms: Option<i64>) -> Ask {
     Ask::Power { power, until_ms }
 }
 
-fn ordered_off(pods: &[(&str, PodStanding)]) -> World {
+pub(crate) fn ordered_off(pods: &[(&str, PodStanding)]) -> World {
     let mut world = with_pods(pods);
     ask(&mut world, "off", power(OverridePower::Off, None));
     world
 }
 
-fn keeps(world: &mut World, name: &str, retry_after_ms: Option<u64>) {
+pub(crate) fn keeps(world: &mut World, name: &str, retry_after_ms: Option<u64>) {
     let budget = "The disruption budget web needs 1 healthy pods and has 1 currently".into();
     let outcome = EvictionOutcome::Withheld {
         budget,
@@ -59,22 +59,22 @@ fn keeps(world: &mut World, name: &str, retry_after_ms: Option<u64>) {
     world.keeps.insert(name.into(), outcome);
 }
 
-fn evicted(world: &World) -> Vec<&str> {
+pub(crate) fn evicted(world: &World) -> Vec<&str> {
     let names = world.evictions.iter().map(|(_, name)| name.as_str());
     names.collect()
 }
 
-fn view(world: &mut World) -> MachineView {
+pub(crate) fn view(world: &mut World) -> MachineView {
     let now = world.now();
     MachineView::clone(&world.lab.view(now).machines[&MachineId::new("k1")])
 }
 
-fn told<'a>(world: &'a World, reason: &str) -> Vec<&'a Event> {
+pub(crate) fn told<'a>(world: &'a World, reason: &str) -> Vec<&'a Event> {
     let events = world.events.iter();
     events.filter(|event| event.reason == reason).collect()
 }
 
-fn is_free(node: &NodeSeen) -> bool {
+pub(crate) fn is_free(node: &NodeSeen) -> bool {
     !node.unschedulable && node.taints.iter().all(|taint| taint.key != FENCE)
 }
 

@@ -17,6 +17,7 @@ mod promises;
 mod proofs;
 mod recall;
 mod refusals;
+mod rounds;
 mod routine;
 mod sizes;
 mod speakers;

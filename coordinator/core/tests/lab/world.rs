@@ -426,6 +426,16 @@ impl World {
         );
     }
 
+    /// Moves time until a list of pods is on its way.
+    pub(crate) fn until_listing(&mut self) {
+        let listed = |fact: &Fact| matches!(fact, Fact::PodsListed { .. });
+        let end_ms = self.now_ms + 60_000;
+        while !self.queue.values().any(listed) {
+            assert!(self.now_ms < end_ms, "nobody lists pods");
+            self.run_for(1);
+        }
+    }
+
     pub(crate) fn later(&mut self, ms: u64, fact: Fact) {
         self.serial += 1;
         self.queue.insert((self.now_ms + ms, self.serial), fact);
