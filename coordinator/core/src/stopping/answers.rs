@@ -54,6 +54,7 @@ pub(crate) fn pods_listed(
             drain::go_on(machine, &mut stopping, pods, ctx);
         }
         Ok(pods) => {
+            stopping.drain = None;
             let message = format!("Not stopped: {} still run on it", names(&pods));
             wait_out(
                 machine,

@@ -33,9 +33,13 @@ pub(crate) struct Drain {
     since_ms: u64,
     /// A pod has been asked to leave.
     begun: bool,
+    /// People have been told that it goes no further.
+    told_blocked: bool,
     pub(crate) state: DrainState,
     /// As listed last.
     pods: Vec<PodSeen>,
+    /// When each was asked to leave last, by uid; boot clock, milliseconds.
+    asked: BTreeMap<String, u64>,
     /// What was asked to leave in vain, by uid.
     kept: BTreeMap<String, Kept>,
 }
@@ -66,8 +70,10 @@ impl Drain {
         Self {
             since_ms: ctx.now.boot_ms.saturating_sub(age_ms),
             begun: stopping.resumed,
+            told_blocked: false,
             state: DrainState::Evicting,
             pods: Vec::new(),
+            asked: BTreeMap::new(),
             kept: BTreeMap::new(),
         }
     }
@@ -80,18 +86,28 @@ impl Drain {
         })
     }
 
-    /// Whom to ask now.
+    /// As listed: what was noted of a pod counts while its controller would bring it back.
+    fn take_list(&mut self, pods: Vec<PodSeen>) {
+        let stands = |uid: &String| {
+            let mut seen = pods.iter().filter(|seen| seen.pod.uid == *uid);
+            seen.any(|seen| seen.standing == PodStanding::Controlled)
+        };
+        self.kept.retain(|uid, _| stands(uid));
+        self.asked.retain(|uid, _| stands(uid));
+        self.pods = pods;
+    }
+
+    /// Whom to ask now: those who have waited longest, so that nobody is passed over.
     fn due(&self, now_ms: u64) -> Vec<PodRef> {
         if self.is_held() {
             return Vec::new();
         }
         let rests = |pod: &PodRef| self.kept.get(&pod.uid).is_some_and(|k| now_ms < k.again_ms);
-        self.pods
-            .iter()
-            .filter(|seen| seen.standing == PodStanding::Controlled && !rests(&seen.pod))
-            .map(|seen| seen.pod.clone())
-            .take(AT_ONCE)
-            .collect()
+        let controlled = |seen: &&PodSeen| seen.standing == PodStanding::Controlled;
+        let pods = self.pods.iter().filter(controlled).map(|seen| &seen.pod);
+        let mut due: Vec<&PodRef> = pods.filter(|pod| !rests(pod)).collect();
+        due.sort_by_key(|pod| self.asked.get(&pod.uid).copied());
+        due.into_iter().take(AT_ONCE).cloned().collect()
     }
 
     fn is_late(&self, machine: &Machine, ctx: &mut Ctx<'_>) -> bool {
@@ -141,6 +157,16 @@ impl Drain {
         self.kept.insert(told.pod.uid, kept);
     }
 
+    /// An Event tells it once, whatever else stands in the way meanwhile.
+    fn blocked(&mut self, machine: &mut Machine, message: String, ctx: &mut Ctx<'_>) {
+        if self.told_blocked {
+            machine.explain(Why::DrainBlocked, message);
+        } else {
+            self.told_blocked = true;
+            machine.complain(Why::DrainBlocked, message, ctx);
+        }
+    }
+
     /// What is still there, and why.
     fn in_words(&self) -> String {
         let mut groups: BTreeMap<(PodStanding, &str), Vec<&PodSeen>> = BTreeMap::new();
@@ -149,10 +175,11 @@ impl Drain {
                 PodStanding::Bare => "without a controller that would bring it back elsewhere",
                 PodStanding::NotSafe => "marked as not safe to evict",
                 PodStanding::Ending => "ending",
-                PodStanding::Controlled => self
-                    .kept
-                    .get(&seen.pod.uid)
-                    .map_or("asked to leave", |kept| kept.words.as_str()),
+                PodStanding::Controlled => match self.kept.get(&seen.pod.uid) {
+                    Some(kept) => kept.words.as_str(),
+                    None if self.asked.contains_key(&seen.pod.uid) => "asked to leave",
+                    None => "to be asked to leave",
+                },
             };
             groups.entry((seen.standing, words)).or_default().push(seen);
         }
@@ -180,10 +207,7 @@ pub(super) fn go_on(
         .drain
         .take()
         .unwrap_or_else(|| Drain::new(machine, stopping, ctx));
-    drain
-        .kept
-        .retain(|uid, _| pods.iter().any(|seen| seen.pod.uid == *uid));
-    drain.pods = pods;
+    drain.take_list(pods);
     let due = drain.due(ctx.now.boot_ms);
     if due.is_empty() {
         let pace_ms = pace_ms(&drain, machine, ctx);
@@ -191,6 +215,8 @@ pub(super) fn go_on(
         look_again(machine, stopping, pace_ms, ctx);
     } else {
         begin(machine, &mut drain, ctx);
+        let asked = due.iter().map(|pod| (pod.uid.clone(), ctx.now.boot_ms));
+        drain.asked.extend(asked);
         tell(machine, &mut drain, ctx);
         // What may have left before was refused: it cannot be heeded any more.
         if !stopping.order_left {
@@ -282,12 +308,12 @@ fn tell(machine: &mut Machine, drain: &mut Drain, ctx: &mut Ctx<'_>) {
             "Not stopped: still there after {limit}: {left}. Nothing is evicted by force: relax the budget or make room \
              elsewhere, delete what may be lost, or take the order back"
         );
-        machine.complain(Why::DrainBlocked, message, ctx);
+        drain.blocked(machine, message, ctx);
     } else if lasts {
         let message = format!(
             "Not stopped: {left}. Waiting does not help: mend what is said, or take the order back"
         );
-        machine.complain(Why::DrainBlocked, message, ctx);
+        drain.blocked(machine, message, ctx);
     } else if held {
         let message = format!(
             "Not stopped: {left}. Nothing is evicted meanwhile: delete what may be lost, or take the order back"

@@ -1,11 +1,14 @@
 //! What may change between the rounds of a drain: the wish, the boot, the list, who stands in the way.
 
 use coordinator_core::{
-    Answer, Fact, Joins, MachineId, MachineSpec, PhaseName, PodStanding, PowerPolicy,
+    Answer, Ask, EvictionOutcome, Fact, Joins, MachineId, MachineSpec, OverridePower, PhaseName,
+    PodStanding, PowerPolicy,
 };
 
-use crate::declare::{decrease, group, increase, kubelet, machine_spec, pod};
-use crate::drains::{evicted, is_free, ordered_off, power};
+use crate::declare::{decrease, delete, group, increase, kubelet, machine_spec, pod};
+use crate::drains::{
+    DRAIN_MS, ask, evicted, is_free, keeps, ordered_off, power, told, view, with_pods,
+};
 use crate::steps::{phase, running};
 use crate::world::{Store, World};
 
@@ -63,6 +66,99 @@ fn a_machine_that_the_autoscaler_does_not_wait_for_any_more_is_not_drained() {
     world.pods.clear();
     world.run_for(30_000);
     assert_eq!(world.stops(K1), 1);
+}
+
+#[test]
+fn pods_that_their_budgets_keep_do_not_keep_the_others_from_being_asked() {
+    let names: Vec<String> = (0..20).map(|i| format!("web-{i:02}")).collect();
+    let pods: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), PodStanding::Controlled))
+        .collect();
+    let mut world = with_pods(&pods);
+    for name in &names {
+        keeps(&mut world, name, None);
+    }
+    ask(&mut world, "off", power(OverridePower::Off, None));
+    world.run_for(40_000);
+    for name in &names {
+        let asked = evicted(&world)
+            .iter()
+            .filter(|asked| *asked == name)
+            .count();
+        assert!(asked >= 2, "{name}: {asked}");
+    }
+}
+
+#[test]
+fn nobody_is_said_to_have_been_asked_who_was_not() {
+    let names: Vec<String> = (0..9).map(|i| format!("web-{i}")).collect();
+    let pods: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), PodStanding::Controlled))
+        .collect();
+    let mut world = ordered_off(&pods);
+    world.until_listing();
+    world.run_for(4);
+    assert_eq!(evicted(&world).len(), 8);
+    let message = view(&mut world).message;
+    assert!(message.contains("default/web-8 to be asked"), "{message}");
+
+    let mut world = ordered_off(&[("web", PodStanding::Controlled), ("pet", PodStanding::Bare)]);
+    world.run_for(20_000);
+    let message = view(&mut world).message;
+    assert!(message.contains("default/web to be asked"), "{message}");
+}
+
+#[test]
+fn a_drain_is_over_once_the_autoscalers_order_is_all_that_remains() {
+    let mut world = with_pods(&[("web", PodStanding::Controlled)]);
+    keeps(&mut world, "web", None);
+    assert_eq!(world.call(delete(&[K1])), Answer::Done);
+    ask(&mut world, "off", power(OverridePower::Off, None));
+    world.run_for(20_000);
+    assert!(view(&mut world).drain.is_some());
+    ask(&mut world, "release", Ask::Release);
+    world.run_for(20_000);
+    assert_eq!(phase(&mut world, K1), PhaseName::Stopping);
+    let shown = view(&mut world);
+    assert_eq!((shown.why, shown.drain), ("PodsStillRunning", None));
+}
+
+#[test]
+fn what_held_a_pod_up_is_forgotten_once_it_leaves() {
+    let mut world = with_pods(&[("web", PodStanding::Controlled)]);
+    let forbidden = EvictionOutcome::Forbidden("cannot create pods/eviction".into());
+    world.keeps.insert("web".into(), forbidden);
+    ask(&mut world, "off", power(OverridePower::Off, None));
+    world.run_for(20_000);
+    assert_eq!(view(&mut world).why, "DrainBlocked");
+    // A person deletes it, and it takes its time.
+    let going = pod("web", PodStanding::Ending);
+    world.pods.insert(K1.into(), vec![going]);
+    world.run_for(20_000);
+    assert_eq!(view(&mut world).why, "Draining");
+}
+
+#[test]
+fn a_drain_that_is_stuck_is_told_once_although_a_list_fails_now_and_then() {
+    let mut world = with_pods(&[("web", PodStanding::Controlled)]);
+    keeps(&mut world, "web", None);
+    ask(&mut world, "off", power(OverridePower::Off, None));
+    world.run_for(DRAIN_MS + 30_000);
+    assert_eq!(told(&world, "DrainBlocked").len(), 1);
+    for _ in 0..3 {
+        world.until_listing();
+        world.tell(Fact::PodsListed {
+            machine: MachineId::new(K1),
+            outcome: Err("the API server restarts".into()),
+        });
+        world.run_for(1);
+        assert_eq!(view(&mut world).why, "PodsUnknown");
+        world.run_for(70_000);
+        assert_eq!(view(&mut world).why, "DrainBlocked");
+    }
+    assert_eq!(told(&world, "DrainBlocked").len(), 1);
 }
 
 #[test]
