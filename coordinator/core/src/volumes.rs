@@ -21,6 +21,8 @@ pub type LocalVolumes = BTreeMap<String, Vec<String>>;
 /// What a machine's Node must say because of them.
 pub(crate) fn mark(lab: &Lab, machine: &Machine, group: &Group) -> Mark {
     match &lab.local_volumes {
+        // Whatever a look would find: not even the right to look is needed.
+        _ if !is_its_to_stop(machine, group) => Mark::NotDue,
         None => Mark::Open,
         Some(known) if of(known, machine, group).is_some() => Mark::Due(LOCAL_VOLUME),
         Some(_) => Mark::NotDue,
@@ -44,11 +46,17 @@ pub(crate) fn concern(known: &LocalVolumes, machine: &Machine, group: &Group) ->
 
 /// The claims that keep a machine out of the autoscaler's hands.
 fn of<'a>(known: &'a LocalVolumes, machine: &Machine, group: &Group) -> Option<&'a Vec<String>> {
-    let is_its_to_stop = machine.spec.joins == Joins::Kubelet
+    known
+        .get(host(machine))
+        .filter(|_| is_its_to_stop(machine, group))
+}
+
+/// Whether local volumes count: the autoscaler may stop the machine, and the group does not ignore them.
+fn is_its_to_stop(machine: &Machine, group: &Group) -> bool {
+    machine.spec.joins == Joins::Kubelet
         && machine.spec.power != PowerPolicy::Unmanaged
         && matches!(group.spec.mode, Mode::Autoscaler)
-        && group.spec.local_volume_policy == LocalVolumePolicy::Protect;
-    known.get(host(machine)).filter(|_| is_its_to_stop)
+        && group.spec.local_volume_policy == LocalVolumePolicy::Protect
 }
 
 /// What its Node calls its host, or called it when it was there last.

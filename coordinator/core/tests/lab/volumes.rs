@@ -145,3 +145,16 @@ fn after_a_restart_a_mark_stays_until_somebody_has_looked() {
     see(&mut world, &[]);
     assert_eq!(mark(&world, "k1"), None);
 }
+
+#[test]
+fn a_group_that_ignores_local_volumes_needs_nobody_to_look() {
+    let mut world = running(vec![group(), kubelet("k1")], 1);
+    see(&mut world, &["k1"]);
+    world.restart();
+    world.redeclare(Fact::GroupApplied(GroupSpec {
+        local_volume_policy: LocalVolumePolicy::Ignore,
+        ..group_spec()
+    }));
+    world.run_for(60_000);
+    assert_eq!(mark(&world, "k1"), None);
+}
