@@ -149,6 +149,24 @@ pub(crate) fn change(node: &NodeSeen, wanted: &Wanted<'_>) -> Option<NodePatch> 
     (!is_empty(&patch)).then_some(patch)
 }
 
+/// Takes back what a stop has put on a Node, and nothing else; `None` where none of it is there.
+pub(crate) fn unfence(node: &NodeSeen, cordoned: bool) -> Option<NodePatch> {
+    let theirs = |taint: &&Taint| taint.key != POWER_OFF_TAINT;
+    let taints = TaintChange {
+        from: node.taints.clone(),
+        to: node.taints.iter().filter(theirs).cloned().collect(),
+    };
+    let mark = keeps_cordon(node).then(|| CORDONED_BY_PERSON.to_string());
+    has_our_taint(node).then(|| NodePatch {
+        node: node.name.clone(),
+        uid: node.uid.clone(),
+        remove_annotations: mark.into_iter().collect(),
+        taints: Some(taints),
+        unschedulable: (node.unschedulable != cordoned).then_some(cordoned),
+        ..NodePatch::default()
+    })
+}
+
 fn is_empty(patch: &NodePatch) -> bool {
     patch.provider_id.is_none()
         && patch.labels.is_empty()

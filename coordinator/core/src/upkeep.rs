@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::actions::{Action, Verb};
+use crate::actions::{Action, NodePatch, Verb};
 use crate::facts::NodeSeen;
 use crate::ids::MachineId;
 use crate::lab::{Ctx, Lab};
@@ -33,15 +33,15 @@ pub(crate) fn run(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
-    if machine.spec.joins == Joins::Agent
-        || machine.spec.power == PowerPolicy::Unmanaged
-        || machine.spec.fault.is_some()
-    {
+    if machine.spec.joins == Joins::Agent || machine.spec.fault.is_some() {
         return;
     }
     if machine.seen.node.is_none() || !machine.seen.node_busy_until_ms.is_none_or(|at| ctx.due(at))
     {
         return;
+    }
+    if machine.spec.power == PowerPolicy::Unmanaged {
+        return unfence(machine, ctx);
     }
     match machine.phase {
         Phase::Off => retire(lab, id, ctx),
@@ -76,7 +76,7 @@ pub(crate) fn node_is_right(lab: &Lab, id: &MachineId) -> bool {
         .is_none_or(|machine| machine.spec.joins == Joins::Agent || plan(lab, machine).is_none())
 }
 
-fn plan(lab: &Lab, machine: &Machine) -> Option<crate::actions::NodePatch> {
+fn plan(lab: &Lab, machine: &Machine) -> Option<NodePatch> {
     let seen = machine.seen.node.as_deref()?;
     let group = lab.groups.get(&machine.spec.group)?;
     let provider_id = machine.provider_id(lab.policy.provider_scheme);
@@ -106,6 +106,27 @@ fn plan(lab: &Lab, machine: &Machine) -> Option<crate::actions::NodePatch> {
     node::change(seen, &wanted)
 }
 
+/// A machine that is only watched is stopped no further: what its stop has left on its Node goes, all else stays.
+fn unfence(machine: &mut Machine, ctx: &mut Ctx<'_>) {
+    let cordoned = machine.seen.cordoned_by_person;
+    let seen = machine.seen.node.as_deref();
+    let patch = seen.and_then(|seen| node::unfence(seen, cordoned));
+    if let Some(patch) = patch
+        && matches!(machine.phase, Phase::Running)
+        && machine.record.order.is_none()
+    {
+        change(machine, patch, ctx);
+    }
+}
+
+fn change(machine: &mut Machine, patch: NodePatch, ctx: &mut Ctx<'_>) {
+    machine.seen.node_busy_until_ms = Some(ctx.now.boot_ms.saturating_add(NODE_ANSWER_MS));
+    ctx.out.push(Action::PatchNode {
+        machine: machine.id().clone(),
+        patch,
+    });
+}
+
 fn restore(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
     adopt_provider_id(lab, id);
     let Some(machine) = lab.machines.get(id) else {
@@ -116,13 +137,7 @@ fn restore(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
         return;
     };
     match patch {
-        Some(patch) => {
-            machine.seen.node_busy_until_ms = Some(ctx.now.boot_ms.saturating_add(NODE_ANSWER_MS));
-            ctx.out.push(Action::PatchNode {
-                machine: id.clone(),
-                patch,
-            });
-        }
+        Some(patch) => change(machine, patch, ctx),
         None if matches!(machine.phase, Phase::Running) && power.joined => settle(lab, id, ctx),
         None => {}
     }

@@ -175,3 +175,37 @@ fn nobody_is_evicted_for_a_boot_that_is_not_stored() {
     world.run_for(60_000);
     assert_eq!(evicted(&world), ["web"]);
 }
+
+#[test]
+fn a_machine_that_is_declared_unmanaged_during_its_drain_gets_its_node_back() {
+    for by_person in [false, true] {
+        let mut world = with_pods(&[("web", PodStanding::Controlled)]);
+        keeps(&mut world, "web", None);
+        if by_person {
+            let node = world.nodes.get_mut(K1).expect("its Node");
+            node.unschedulable = true;
+            let node = node.clone();
+            world.tell(Fact::NodeSeen(node));
+        }
+        ask(&mut world, "off", power(OverridePower::Off, None));
+        world.run_for(20_000);
+        assert!(!world.nodes[K1].taints.is_empty(), "it is fenced");
+        world.redeclare(declared(PowerPolicy::Unmanaged));
+        let asked = world.evictions.len();
+        world.run_for(30_000);
+        let node = &world.nodes[K1];
+        assert!(node.taints.is_empty(), "{:?}", node.taints);
+        assert_eq!(node.unschedulable, by_person);
+        assert_eq!(world.evictions.len(), asked);
+        // A person's own hands are left alone.
+        let writes = world.writes;
+        let node = world.nodes.get_mut(K1).expect("its Node");
+        node.unschedulable = true;
+        node.labels.clear();
+        let node = node.clone();
+        world.tell(Fact::NodeSeen(node));
+        world.run_for(30_000);
+        assert!(world.nodes[K1].unschedulable && world.nodes[K1].labels.is_empty());
+        assert_eq!(world.writes, writes);
+    }
+}
