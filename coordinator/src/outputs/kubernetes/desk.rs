@@ -269,10 +269,17 @@ async fn on_node(desk: &Desk, work: OnNode) {
                 outcome: listed.map_err(text),
             }
         }
-        OnNode::Evict { machine, pods } => Fact::Evicted {
-            machine,
-            pods: evictions::evict(writer, pods).await,
-        },
+        OnNode::Evict { machine, pods } => {
+            // It has waited for its turn: meanwhile the order may have been taken back, which the view shows first.
+            let view = desk.view();
+            let shown = view.machines.get(&machine);
+            let pods = if shown.is_some_and(|shown| shown.drain.is_some()) {
+                evictions::evict(writer, pods).await
+            } else {
+                evictions::spare(pods)
+            };
+            Fact::Evicted { machine, pods }
+        }
         OnNode::Patch { machine, patch } => {
             let outcome = nodes::change(writer, &machine, &patch).await.map_err(text);
             Fact::NodeDone { machine, outcome }

@@ -23,6 +23,18 @@ const BUDGET: &str = "DisruptionBudget";
 /// What it calls a fault of its own, which may be over the next time.
 const OWN_FAULT: &str = "InternalError";
 
+/// What becomes of pods whose machine is not drained any more when their turn comes: nobody asks them.
+pub(super) fn spare(pods: Vec<PodRef>) -> Vec<Eviction> {
+    let spared = |pod| Eviction {
+        pod,
+        outcome: EvictionOutcome::Unanswered {
+            fault: String::from("its machine is not drained any more"),
+            retry_after_ms: None,
+        },
+    };
+    pods.into_iter().map(spared).collect()
+}
+
 /// Asks each of these pods to leave.
 pub(super) async fn evict(writer: &Writer, pods: Vec<PodRef>) -> Vec<Eviction> {
     let asked = pods.into_iter().map(|pod| async move {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Mutex};
 
-use coordinator_core::{Action, GroupId, Lab, Now, Policy};
+use coordinator_core::{Action, DrainState, EvictionOutcome, GroupId, Lab, Now, PodRef, Policy};
 use serde_json::json;
 
 use super::{
@@ -290,4 +290,54 @@ async fn an_object_is_not_described_while_a_complaint_stands_and_anew_once_it_is
         matches!(outdated.as_slice(), [Job::DescribeGroup(_)]),
         "{outdated:?}"
     );
+}
+
+/// Who is shown: machine nuc1, whose drain is so far.
+fn draining(drain: Option<DrainState>) -> Arc<View> {
+    let machine =
+        json!({"metadata": {"namespace": "lab", "name": "nuc1"}, "spec": {"group": "workers"}});
+    let machine = serde_json::from_value(machine).unwrap();
+    let spec = documents::machine_spec(&machine, documents::Place::Cluster, None);
+    let id = spec.id.clone();
+    let now = Now {
+        boot_ms: 1,
+        wall_ms: 1,
+    };
+    let mut lab = Lab::new(1, Policy::default());
+    lab.observe(Fact::MachineApplied(spec), now);
+    let mut view = lab.view(now);
+    let machines = &mut Arc::make_mut(&mut view).machines;
+    Arc::make_mut(machines.get_mut(&id).unwrap()).drain = drain;
+    view
+}
+
+#[tokio::test]
+async fn nobody_is_evicted_whose_machine_is_not_drained_when_its_turn_comes() {
+    let web = PodRef {
+        namespace: "lab".into(),
+        name: "web".into(),
+        uid: "u-1".into(),
+    };
+    for (drain, calls) in [(Some(DrainState::Evicting), 1), (None, 0)] {
+        let (writer, asked) = writer(|_| refusal(404, "no such pod"));
+        let (handle, seat) = engine::open(Mandate::standing());
+        let mut desk = desk_before(&handle, writer);
+        let view = draining(drain);
+        let machine = view.machines.keys().next().unwrap().clone();
+        desk.view = watch::channel(view).1;
+        let notes = Notes::default();
+        let engine = tokio::spawn(seat.take(notes.clone(), notes.clone()).run());
+        let pods = vec![web.clone()];
+        run(&desk, Job::OnNode(OnNode::Evict { machine, pods })).await;
+        drop((desk, handle));
+        engine.await.unwrap();
+        assert_eq!(count(&asked, &http::Method::POST), calls, "{drain:?}");
+        // The core hears of it in any case.
+        let told = notes.0.lock().unwrap();
+        let [Fact::Evicted { pods, .. }] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        let is_open = matches!(pods[0].outcome, EvictionOutcome::Unanswered { .. });
+        assert_eq!((&pods[0].pod, is_open), (&web, drain.is_none()));
+    }
 }
