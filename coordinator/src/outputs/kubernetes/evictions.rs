@@ -20,8 +20,17 @@ use crate::{inputs::kubernetes::CALL, metrics::ApiWrite};
 
 /// What the API server calls the cause of a refusal that comes from a budget.
 const BUDGET: &str = "DisruptionBudget";
-/// What it calls a fault of its own, which may be over the next time.
-const OWN_FAULT: &str = "InternalError";
+/// What it calls the cause of a refusal that ends by itself: the pod goes with its namespace.
+const NAMESPACE_ENDS: &str = "NamespaceTerminating";
+/// What it says of a pod whose budgets it cannot tell apart.
+const SEVERAL: &str = "more than one PodDisruptionBudget";
+
+/// The HTTP code that an answer came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Http {
+    Success,
+    Failure,
+}
 
 /// What becomes of pods whose machine is not drained any more when their turn comes: nobody asks them.
 pub(super) fn spare(pods: Vec<PodRef>) -> Vec<Eviction> {
@@ -59,8 +68,8 @@ async fn ask(writer: &Writer, pod: &PodRef) -> EvictionOutcome {
     let body = eviction(pod);
     let call = api.create_subresource::<_, Status>("eviction", &pod.name, &parameters, &body);
     match tokio::time::timeout(CALL, call).await {
-        Ok(Ok(status)) => outcome(&status),
-        Ok(Err(kube::Error::Api(status))) => outcome(&status),
+        Ok(Ok(status)) => outcome(&status, Http::Success),
+        Ok(Err(kube::Error::Api(status))) => outcome(&status, Http::Failure),
         Ok(Err(fault)) => unanswered(fault.to_string()),
         Err(_) => unanswered(format!("nothing within {CALL:?}")),
     }
@@ -83,8 +92,9 @@ fn eviction(pod: &PodRef) -> policy::Eviction {
     }
 }
 
-/// What an answer means. A refusal may come with the HTTP code of a success: only the status itself counts.
-fn outcome(status: &Status) -> EvictionOutcome {
+/// What an answer means. The API server tells what it finds wrong about a pod's budgets as a failure with the HTTP code of a success;
+/// what comes as an HTTP failure of its own is a fault of the server or its storage, which may be over the next time.
+fn outcome(status: &Status, http: Http) -> EvictionOutcome {
     let told = || status.message.clone();
     if status.status != Some(StatusSummary::Failure) && status.code < 300 {
         return EvictionOutcome::Accepted;
@@ -92,20 +102,28 @@ fn outcome(status: &Status) -> EvictionOutcome {
     let details = status.details.as_ref();
     let seconds = details.map_or(0, |details| details.retry_after_seconds);
     let retry_after_ms = (seconds > 0).then(|| u64::from(seconds) * 1000);
-    let mut causes = details.iter().flat_map(|details| &details.causes);
-    let budget = causes.find(|cause| cause.reason == BUDGET);
-    match (status.code, budget) {
+    let unanswered = || EvictionOutcome::Unanswered {
+        fault: told(),
+        retry_after_ms,
+    };
+    let cause = |reason: &str| {
+        let mut causes = details.iter().flat_map(|details| &details.causes);
+        causes.find(|cause| cause.reason == reason)
+    };
+    match (status.code, cause(BUDGET)) {
         (404 | 409, _) => EvictionOutcome::Gone,
         (429, Some(cause)) => EvictionOutcome::Withheld {
             budget: cause.message.clone(),
             retry_after_ms,
         },
-        (500, _) if status.reason != OWN_FAULT => EvictionOutcome::Misconfigured(told()),
-        (408 | 429 | 500.., _) => EvictionOutcome::Unanswered {
-            fault: told(),
-            retry_after_ms,
-        },
-        _ => EvictionOutcome::Forbidden(told()),
+        (500, _) if http == Http::Success || status.message.contains(SEVERAL) => {
+            EvictionOutcome::Misconfigured(told())
+        }
+        (403, _) if cause(NAMESPACE_ENDS).is_none() => EvictionOutcome::Forbidden(told()),
+        // A token is renewed by itself.
+        (401 | 403 | 408 | 429, _) => unanswered(),
+        (400..=499, _) => EvictionOutcome::Misconfigured(told()),
+        _ => unanswered(),
     }
 }
 

@@ -86,13 +86,19 @@ async fn each_refusal_has_its_own_outcome() {
     let uid = "the UID in the precondition (u-1) does not match the UID in record (u-2)";
     let right = "pods \"web\" is forbidden: cannot create resource \"pods/eviction\"";
     let several = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+    let selector = "\"Iff\" is not a valid label selector operator";
+    let denied = "admission webhook \"keep.example\" denied the request";
     for (http, code, words, reason, expected) in [
         (404, 404, "pods \"web\" not found", "NotFound", Gone),
         (409, 409, uid, "Conflict", Gone),
         (403, 403, right, "Forbidden", Forbidden(right.into())),
         (500, 500, several, "", Misconfigured(several.into())),
-        // The API server answers this one as if it had made something.
+        // The API server answers such as if it had made something.
         (201, 500, several, "", Misconfigured(several.into())),
+        (201, 500, selector, "", Misconfigured(selector.into())),
+        // A webhook denies it, say: it is no right of ours that is missing.
+        (400, 400, denied, "", Misconfigured(denied.into())),
+        (422, 422, denied, "Invalid", Misconfigured(denied.into())),
     ] {
         let told = asked(move || Reply::With(http, failure(code, words, reason, json!({})))).await;
         assert_eq!(told, expected, "{http} {code}");
@@ -127,13 +133,20 @@ async fn what_leaves_it_open_is_tried_again_by_whoever_asked() {
     );
     let busy = asked(|| refusal(429, "too many requests, please try again later")).await;
     assert!(unanswered(&busy), "no budget: the server is busy: {busy:?}");
-    let ill = || {
-        Reply::With(
-            500,
-            failure(500, "etcdserver: leader changed", OWN_FAULT, json!({})),
-        )
+    let ending = || {
+        let causes = json!([{"reason": "NamespaceTerminating", "message": "namespace lab is being terminated"}]);
+        let details = json!({"causes": causes});
+        Reply::With(403, failure(403, "forbidden", "Forbidden", details))
     };
-    assert!(unanswered(&asked(ill).await));
+    assert!(unanswered(&asked(ending).await), "its namespace goes");
+    for (code, words, reason) in [
+        (500, "etcdserver: leader changed", ""),
+        (500, "etcdserver: leader changed", "InternalError"),
+        (401, "the token has expired", "Unauthorized"),
+    ] {
+        let told = asked(move || Reply::With(code, failure(code, words, reason, json!({})))).await;
+        assert!(unanswered(&told), "{code} {reason}: {told:?}");
+    }
     assert!(unanswered(&asked(|| Reply::Silence).await), "silence ends");
 }
 
