@@ -369,7 +369,10 @@ impl GrpcFlags {
             });
         }
         let names = self.grpc_cert_name.iter().map(|name| {
-            ServerName::try_from(name.clone()).map_err(|_| ArgsFault::CertName(name.clone()))
+            // No certificate holds the dot at the end that DNS allows.
+            let read = ServerName::try_from(name.clone()).ok();
+            let read = read.filter(|_| !name.ends_with('.'));
+            read.ok_or_else(|| ArgsFault::CertName(name.clone()))
         });
         Ok(GrpcSecurity::Issued {
             names: names.collect::<Result<_, _>>()?,

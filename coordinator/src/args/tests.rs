@@ -145,7 +145,7 @@ fn plain_text_beyond_loopback_needs_a_word_or_certificates() {
 }
 
 /// A command line, and words that its refusal must hold.
-const REFUSED: [(&str, &[&str]); 24] = [
+const REFUSED: [(&str, &[&str]); 25] = [
     (
         "--lab l --timing wake_repat=2s",
         &["--timing", "wake_repat", "wake_repeat"],
@@ -200,6 +200,10 @@ const REFUSED: [(&str, &[&str]); 24] = [
     (
         "--broker mqtt://b --grpc-issue-certs --grpc-cert-name *.lan",
         &["--grpc-cert-name", "`*.lan`"],
+    ),
+    (
+        "--broker mqtt://b --grpc-issue-certs --grpc-cert-name scaler.lan.",
+        &["--grpc-cert-name", "`scaler.lan.`"],
     ),
     ("--broker mqtt://b --state s", &["--state", "--lab"]),
     ("--broker mqtt://b --socket s", &["--socket", "--lab"]),
