@@ -3,6 +3,7 @@
 //! of the mounted Secret.
 
 use anyhow::{Context, Result, ensure};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::{Autoscaler, ClusterStage, HOST, OWN, autoscaler::REAL};
 use crate::harness::Member;
@@ -34,7 +35,27 @@ impl ClusterStage {
             return self.real_with(&program, &config, &[]);
         }
         eprintln!("{REAL} is not set: the model asks for machines, over mutual TLS");
-        let channel = self.coordinator.channel().context("a connection")?;
+        let channel = channel_of(&config)?;
         Ok(Autoscaler::Model(self.model_over(channel).spawn()))
     }
+}
+
+/// The connection that a cloud config speaks of: to its address, with what is in the files that it names.
+fn channel_of(config: &str) -> Result<Channel> {
+    let told = |name: &str| {
+        let mut lines = config.lines();
+        let told = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let told = told.with_context(|| format!("no {name} in {config}"))?;
+        anyhow::Ok(told.trim_matches('"').to_owned())
+    };
+    let file = |name: &str| {
+        let path = told(name)?;
+        std::fs::read(&path).with_context(|| format!("{name}: {path}"))
+    };
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(file("cacert")?))
+        .identity(Identity::from_pem(file("cert")?, file("key")?));
+    let address = format!("https://{}", told("address")?);
+    let endpoint = Endpoint::from_shared(address)?.tls_config(tls)?;
+    Ok(endpoint.connect_lazy())
 }
