@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 
 use crate::engine::Handle;
-use crate::inputs::autoscaler::Callers;
+use crate::inputs::autoscaler::{Callers, Issued};
 use crate::inputs::reports::Readings;
 
 mod readiness;
@@ -46,6 +46,8 @@ pub struct Pages {
     pub in_cluster: bool,
     /// What is known only once the mode has started.
     pub known: Arc<OnceLock<Known>>,
+    /// The certificates that are issued here, without which nobody is served.
+    pub(crate) issued: Option<Issued>,
 }
 
 /// What is known only once the mode has started.
@@ -127,7 +129,9 @@ fn router(pages: Pages) -> Router {
 
 async fn readyz(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Response {
     let view = pages.engine.current();
+    let uncertified = pages.issued.as_ref().is_some_and(|tls| !tls.is_served());
     let waiting = pages.engine.waits_for(&view);
+    let waiting = waiting.or_else(|| uncertified.then_some("the certificates of the gRPC service"));
     let code = match waiting {
         None => StatusCode::OK,
         Some(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -13,15 +13,13 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{
-    CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime, pem,
-};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::VerifierBuilderError;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error as TlsError};
 use thiserror::Error;
 
-use crate::inputs::autoscaler::certificate_end;
+use crate::inputs::autoscaler::{NoPem, certificate_term};
 
 mod cloud_config;
 mod judges;
@@ -82,7 +80,7 @@ pub(crate) enum Role<'a> {
 pub(crate) enum Worth {
     /// It will do.
     Good,
-    /// Ours, and to be replaced: it ends soon or has ended, or lacks a name of the server.
+    /// Ours, and to be replaced: it ends soon or has ended, is not valid yet, or lacks a name of the server.
     Due {
         /// When it ends, in seconds since 1970.
         ends: i64,
@@ -114,7 +112,7 @@ pub(crate) enum CertificateFault {
         wanted: &'static str,
         /// What is wrong with it.
         #[source]
-        source: pem::Error,
+        source: NoPem,
     },
     /// A certificate that cannot be read.
     #[error("its certificate cannot be read")]
@@ -131,6 +129,9 @@ pub(crate) enum CertificateFault {
     /// The authority is over.
     #[error("its certificate has ended")]
     Ended,
+    /// The authority is still to come: made by a clock that was ahead, or read by one that is behind.
+    #[error("its certificate is not valid yet by this clock")]
+    Early,
     /// Somebody else has issued it, or for another purpose.
     #[error("its certificate was not issued by our authority for this purpose")]
     Foreign(#[source] TlsError),
@@ -162,6 +163,7 @@ pub(crate) fn server_names(
 /// Who signs.
 pub(crate) struct Authority {
     cert: String,
+    root: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
     judges: Judges,
     ends: i64,
@@ -187,21 +189,25 @@ impl Authority {
     /// The one in a stored pair. It has signed something that its certificate vouches for, so the two belong together.
     ///
     /// # Errors
-    /// It was not made by [`Self::make`], is damaged, or has ended.
+    /// It was not made by [`Self::make`], is damaged, has ended or is not valid yet.
     pub(crate) fn load(pair: &Pair, now: i64) -> Result<Self, CertificateFault> {
-        let (chain, _) = parse(pair)?;
+        let (chain, key) = parse(pair)?;
         let [root] = &chain[..] else {
             return Err(CertificateFault::Certificate);
         };
-        let ends = certificate_end(root).ok_or(CertificateFault::Certificate)?;
+        let (begins, ends) = certificate_term(root).ok_or(CertificateFault::Certificate)?;
         if ends <= now {
             return Err(CertificateFault::Ended);
         }
-        let key = KeyPair::from_pem(&pair.key).map_err(CertificateFault::Key)?;
+        if begins > now {
+            return Err(CertificateFault::Early);
+        }
+        let key = KeyPair::try_from(&key).map_err(CertificateFault::Key)?;
         let authority = Self {
             cert: pair.cert.clone(),
             issuer: Issuer::new(authority_params(), key),
             judges: Judges::of(root)?,
+            root: root.clone(),
             ends,
         };
         let probe = authority.issue(Role::Client, now)?;
@@ -212,6 +218,12 @@ impl Authority {
     /// Its certificate, in PEM.
     pub(crate) fn cert(&self) -> &str {
         &self.cert
+    }
+
+    /// Whether a PEM text holds its certificate and no other, however it is wrapped.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        found.is_ok_and(|found| found == [self.root.clone()])
     }
 
     /// A new pair with a key of its own.
@@ -258,7 +270,7 @@ impl Authority {
         let [leaf] = &chain[..] else {
             return Err(CertificateFault::Certificate);
         };
-        let ends = certificate_end(leaf).ok_or(CertificateFault::Certificate)?;
+        let (begins, ends) = certificate_term(leaf).ok_or(CertificateFault::Certificate)?;
         CertifiedKey::from_der(chain.clone(), key, &judges::provider())
             .map_err(CertificateFault::Apart)?;
         // One that has ended is ours all the same.
@@ -272,7 +284,7 @@ impl Authority {
         let soon = ends.saturating_sub(now) < term(role).renewed * DAY;
         // Near the authority's own end a new one would last no longer.
         let gains = self.end_of_new(role, now) > ends;
-        Ok(if soon && gains {
+        Ok(if (soon && gains) || begins > now {
             Worth::Due { ends }
         } else {
             Worth::Good
@@ -347,12 +359,12 @@ fn parse(
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
     let chain = chain.map_err(|source| CertificateFault::Pem {
         wanted: "certificate",
-        source,
+        source: source.into(),
     })?;
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes());
     let key = key.map_err(|source| CertificateFault::Pem {
         wanted: "private key",
-        source,
+        source: source.into(),
     })?;
     Ok((chain, key))
 }

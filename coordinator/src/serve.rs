@@ -156,6 +156,7 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), RunFault>
         readings,
         in_cluster: prepared.in_cluster(),
         known: Arc::clone(&known),
+        issued: None,
     };
     let service = Autoscaler::new(engine, metrics, callers);
     let addresses = listen(&mut wiring, (grpc, service), (admin, pages)).await?;
@@ -206,7 +207,7 @@ async fn prepare(broker: BrokerSettings, mode: Mode) -> Result<(Broker, Prepared
 async fn listen(
     wiring: &mut Wiring,
     (settings, service): (GrpcSettings, Autoscaler),
-    (admin, pages): (SocketAddr, Pages),
+    (admin, mut pages): (SocketAddr, Pages),
 ) -> Result<[SocketAddr; 2], RunFault> {
     let grpc = autoscaler::listen(&settings, service)
         .await
@@ -216,6 +217,7 @@ async fn listen(
         })?;
     let admin = admin::listen(admin).await.map_err(RunFault::start)?;
     let addresses = [grpc.address(), admin.address()];
+    pages.issued = grpc.issued();
     if let (GrpcSecurity::Issued { names }, Some(tls)) = (settings.security, grpc.issued()) {
         wiring.issuing = Some(Issuing {
             tls,

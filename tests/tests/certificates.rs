@@ -274,12 +274,15 @@ async fn foreign_secret_is_told_left_alone_and_waited_for() -> Result<()> {
     replica.begin(&lab).await?;
     wait::until(LIMIT, "it says why it waits", async || {
         let log = replica.log()?;
-        let told = "Secret cluster-autoscaler-tls is not ours or damaged, and left as it is";
+        let told = "Secret homelab-autoscaler-ca is gone while Secret cluster-autoscaler-tls is";
         ensure!(log.contains(told), "{log}");
         ensure!(!log.contains("theirs"), "{log}");
         Ok(())
     })
     .await?;
+    let leads = |state: &serde_json::Value| state["serving"] == true;
+    let led = replica.coordinator.until("everything else runs", leads);
+    led.await?;
     ensure!(!replica.coordinator.is_ready().await?);
     let found = lab.secrets().get("cluster-autoscaler-tls").await?;
     ensure!(found == theirs, "{found:?}");
@@ -287,9 +290,34 @@ async fn foreign_secret_is_told_left_alone_and_waited_for() -> Result<()> {
     lab.secrets()
         .delete("cluster-autoscaler-tls", &none)
         .await?;
-    let serving = |state: &serde_json::Value| state["serving"] == true;
-    replica.coordinator.until("it serves", serving).await?;
-    replica.call(lab.member().await?.tls(SERVICE)).await?;
+    wait::until(LIMIT, "it is ready", async || {
+        ensure!(replica.coordinator.is_ready().await?);
+        Ok(())
+    })
+    .await?;
+    let member = lab.member().await?;
+    replica.call(member.tls(SERVICE)).await?;
+
+    // Beside an authority it harms nobody but whoever mounts it.
+    replica.coordinator.kill();
+    let mut spoilt = lab.secrets().get("cluster-autoscaler-tls").await?;
+    spoilt.data = theirs.data;
+    let writing = PostParams::default();
+    let secrets = lab.secrets();
+    let spoilt = secrets.replace("cluster-autoscaler-tls", &writing, &spoilt);
+    let spoilt = spoilt.await?;
+    replica.start(&lab, &[]).await?;
+    replica.call(member.tls(SERVICE)).await?;
+    wait::until(LIMIT, "it says what is wrong", async || {
+        let log = replica.log()?;
+        let told = "Secret cluster-autoscaler-tls is not ours or damaged";
+        ensure!(log.contains(told), "{log}");
+        ensure!(!log.contains("theirs"), "{log}");
+        Ok(())
+    })
+    .await?;
+    let found = lab.secrets().get("cluster-autoscaler-tls").await?;
+    ensure!(found == spoilt, "{found:?}");
     Ok(())
 }
 
@@ -302,7 +330,7 @@ async fn leader_issues_its_certificate_anew_and_serves_with_it_at_once() -> Resu
     let member = lab.member().await?;
     replica.refuses(member.tls(HOST)).await?;
     replica.coordinator.kill();
-    // A name more: what is stored is not good enough any more.
+    // A name more than what is stored has.
     replica.start(&lab, &["--grpc-cert-name", HOST]).await?;
     wait::until(LIMIT, "the other certificate", async || {
         replica.call(member.tls(HOST)).await.map_err(Into::into)

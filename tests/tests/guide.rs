@@ -122,6 +122,21 @@ fn coordinator_is_shipped_with_certificates_of_its_own_at_the_port_that_is_told(
 }
 
 #[test]
+fn deployment_of_the_guide_has_the_same_name_by_file_and_by_chart() -> Result<()> {
+    let guide = Guide::read(PAGE)?;
+    let words = guide.commands().into_iter().flat_map(str::split_whitespace);
+    let told = words.filter_map(|word| word.strip_prefix("deployment/"));
+    let told: Vec<_> = told.filter(|name| name.contains("scaler")).collect();
+    ensure!(!told.is_empty());
+    let chart = chart()?;
+    for name in told {
+        object("cluster-autoscaler.yaml", "Deployment", name)?;
+        ensure!(chart["fullnameOverride"] == name, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
 fn files_that_the_guide_names_are_there() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let guide = Guide::read(PAGE)?;

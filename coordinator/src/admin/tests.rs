@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::certificates::{Authority, Role, server_names};
 use crate::engine::{self, Core};
 use crate::mandate::Mandate;
 use crate::metrics::Metrics;
@@ -38,6 +39,10 @@ async fn served(view: View) -> SocketAddr {
 }
 
 async fn served_under(mandate: Mandate, view: View) -> SocketAddr {
+    served_with(None, mandate, view).await
+}
+
+async fn served_with(issued: Option<Issued>, mandate: Mandate, view: View) -> SocketAddr {
     let (engine, seat) = engine::open(mandate);
     tokio::spawn(seat.take(Fixed(Arc::new(view.clone())), Nowhere).run());
     engine
@@ -59,6 +64,7 @@ async fn served_under(mandate: Mandate, view: View) -> SocketAddr {
             cloud_config: None,
             lab: Some(Arc::new(|| serde_json::json!({"nodes": []}))),
         })),
+        issued,
     };
     let listening = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listening.address();
@@ -121,6 +127,26 @@ async fn a_leader_whose_mandate_has_ended_is_not_ready_from_that_moment_on() {
     assert!(verbose.contains(line), "{verbose}");
     let state = get(address, "/state").await;
     assert!(state.contains("\"serving\":false"), "{state}");
+}
+
+#[tokio::test]
+async fn a_leader_is_not_ready_until_it_has_its_certificates() {
+    let tls = Issued::new(Metrics::unregistered());
+    let serving = View {
+        serving: true,
+        ..View::default()
+    };
+    let address = served_with(Some(tls.clone()), Mandate::standing(), serving).await;
+    let ready = get(address, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    let words = "waiting for the certificates of the gRPC service\n";
+    assert!(ready.ends_with(words), "{ready}");
+    let now = crate::clock::now().wall_ms / 1_000;
+    let authority = Authority::load(&Authority::make(now).unwrap(), now).unwrap();
+    let names = server_names("own", &[]).unwrap();
+    let server = authority.issue(Role::Server(&names), now).unwrap();
+    tls.serve_with(&server, authority.cert()).unwrap();
+    assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]

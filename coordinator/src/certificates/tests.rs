@@ -91,7 +91,8 @@ fn nothing_outlives_the_authority_and_nothing_is_renewed_that_would_last_no_long
     let last_days = later(AUTHORITY_DAYS - 10);
     let pair = authority.issue(Role::Client, last_days).unwrap();
     let (chain, _) = parse(&pair).unwrap();
-    assert_eq!(certificate_end(&chain[0]), Some(later(AUTHORITY_DAYS)));
+    let (_, ends) = certificate_term(&chain[0]).unwrap();
+    assert_eq!(ends, later(AUTHORITY_DAYS));
     let worth = authority.judge(&pair, Role::Client, last_days).unwrap();
     assert_eq!(worth, Worth::Good);
 }
@@ -149,4 +150,50 @@ fn a_clock_without_a_usable_date_makes_nothing() {
 fn no_text_shows_a_key() {
     let pair = Authority::make(NOW).unwrap();
     assert_eq!(format!("{pair:?}"), "Pair { .. }");
+}
+
+#[test]
+fn no_fault_shows_anything_of_a_damaged_key() {
+    let whole = Authority::make(NOW).unwrap();
+    let secret = whole.key.lines().nth(1).unwrap().to_owned();
+    let decimal = secret.as_bytes()[..8].iter().map(u8::to_string);
+    let decimal = decimal.collect::<Vec<_>>().join(", ");
+    for key in [
+        whole.key.replace('\n', ""),
+        whole.key.replace('\n', " "),
+        whole.key.replace('\n', "\\n"),
+        whole.key.replace("-----END", "END"),
+        whole.key.replacen("MIG", "M!G", 1),
+    ] {
+        let cert = whole.cert.clone();
+        let fault = Authority::load(&Pair { cert, key }, NOW).err().unwrap();
+        let told = format!("{} {fault:?}", crate::chain(&fault));
+        assert!(told.contains("private key"), "{told}");
+        assert!(!told.contains(&secret[..8]), "{told}");
+        assert!(!told.contains(&decimal), "{told}");
+    }
+}
+
+#[test]
+fn what_is_not_valid_yet_is_due_and_such_an_authority_is_told() {
+    let authority = authority();
+    let ahead = authority.issue(Role::Client, NOW + 5 * DAY).unwrap();
+    let worth = authority.judge(&ahead, Role::Client, NOW).unwrap();
+    assert!(matches!(worth, Worth::Due { .. }), "{worth:?}");
+    let made = Authority::make(NOW + 5 * DAY).unwrap();
+    let fault = Authority::load(&made, NOW).err().unwrap();
+    assert!(matches!(fault, CertificateFault::Early), "{fault}");
+}
+
+#[test]
+fn an_authority_knows_its_certificate_however_the_text_is_wrapped() {
+    let authority = authority();
+    let ours = authority.cert().to_owned();
+    assert!(authority.is_in(&ours));
+    assert!(authority.is_in(&ours.replace('\n', "\r\n")));
+    assert!(authority.is_in(&format!("A remark.\n{ours}\n\n")));
+    let other = Authority::make(NOW).unwrap().cert;
+    for not in [other.clone(), format!("{ours}{other}"), String::new()] {
+        assert!(!authority.is_in(&not));
+    }
 }

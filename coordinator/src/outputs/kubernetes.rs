@@ -37,7 +37,7 @@ use tokio::{
 
 pub use agents::{KeyFault, signing_seed};
 use backlog::{Backlog, Job, Lane, OnNode};
-pub(crate) use certificates::{CLIENT, Duty, Origin, certificates};
+pub(crate) use certificates::{CLIENT, Making, Origin, SecretFault, Shelf};
 use commits::Swap;
 use described::Described;
 use desk::Desk;

@@ -1,10 +1,13 @@
-//! Certificates of the gRPC service that this process issues itself: there before the engine starts, renewed while it runs.
+//! Certificates of the gRPC service that this process issues itself: made or read beside everything else, renewed while it runs.
 //! In: names of the server, the Secrets. Out: what the listener serves with; the cluster-autoscaler's cloud config.
-//! Holds: a Secret that cannot be used at start is waited for, not ready; later the last good certificates stay in force.
+//! Holds: what cannot be used withholds handshakes and readiness alone; once there are good certificates they stay in force, and
+//! the client's Secret holds nothing up.
 
+use std::error::Error;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+use tokio::time::Instant;
 
 use super::{RunFault, Wiring};
 use crate::certificates::{cloud_config, server_names};
@@ -12,15 +15,17 @@ use crate::inputs::autoscaler::Issued;
 use crate::inputs::kubernetes::Cluster;
 use crate::mandate::Mandate;
 use crate::metrics::Metrics;
-use crate::outputs::kubernetes::{CLIENT, Duty, Origin, certificates};
+use crate::outputs::kubernetes::{CLIENT, Making, Origin, SecretFault, Shelf};
 use crate::supervise::BoxError;
 
-/// Between looks at the Secrets. A certificate is due months before its end.
+/// Between looks at the Secrets, and between words about certificates that end soon. One is due months before its end.
 const LOOK: Duration = Duration::from_secs(12 * 3_600);
 /// After a look that failed while certificates are in force.
 const AGAIN: Duration = Duration::from_secs(60);
-/// Between attempts at start, when nothing can be served.
-const AT_START: Duration = Duration::from_secs(1);
+/// Between attempts when nothing can be served, and a person must mend something first.
+const MENDING: Duration = Duration::from_secs(30);
+/// The same where the API server is what is waited for.
+const ANSWER: Duration = Duration::from_secs(1);
 /// How soon a process that has begun to lead looks after what is due.
 const NOTICE: Duration = Duration::from_secs(5);
 
@@ -35,12 +40,11 @@ pub(super) struct Issuing {
 }
 
 impl Issuing {
-    /// Waits until there are certificates, and follows them from then on. The cloud config that goes with them.
-    pub(super) async fn start(
-        self,
-        cluster: &Cluster,
-        wiring: &mut Wiring,
-    ) -> Result<String, RunFault> {
+    /// Begins to look for the certificates, and follows them. The cloud config that goes with them.
+    ///
+    /// # Errors
+    /// The namespace makes no name of a server.
+    pub(super) fn start(self, cluster: &Cluster, wiring: &mut Wiring) -> Result<String, RunFault> {
         let namespace = cluster.own_namespace();
         let text = cloud_config(namespace, self.port);
         let keeper = Keeper {
@@ -49,18 +53,11 @@ impl Issuing {
             metrics: wiring.metrics.clone(),
             mandate: wiring.engine.mandate.clone(),
             tls: self.tls,
+            cloud_config: text.clone(),
+            said: String::new(),
+            reminded: None,
         };
-        match keeper.first().await {
-            Origin::Made => tracing::info!(
-                secret = CLIENT,
-                cloud_config = %format_args!("\n{text}"),
-                "certificate for the cluster-autoscaler issued; this is its cloud config"
-            ),
-            Origin::Found => {}
-        }
-        wiring
-            .tasks
-            .spawn_endless("certificates", async move { keeper.follow().await });
+        wiring.tasks.spawn_endless("certificates", keeper.follow());
         Ok(text)
     }
 }
@@ -71,50 +68,81 @@ struct Keeper {
     metrics: Metrics,
     mandate: Mandate,
     tls: Issued,
+    cloud_config: String,
+    /// What was told last, so that it is told once.
+    said: String,
+    reminded: Option<Instant>,
 }
 
 impl Keeper {
-    /// Takes the certificates as soon as they can be had.
-    async fn first(&self) -> Origin {
-        let mut said = String::new();
+    /// Looks again and again, and as soon as this process leads.
+    async fn follow(mut self) {
         loop {
-            let fault = match self.look(Duty::Make).await {
-                Ok(origin) => return origin,
-                Err(fault) => crate::chain(&*fault),
+            let led = self.mandate.holds();
+            let pause = match self.look().await {
+                Ok(()) => {
+                    self.said.clear();
+                    LOOK
+                }
+                Err(fault) => self.told(&*fault),
             };
-            if fault != said {
-                tracing::warn!(fault, "waiting for the certificates of the gRPC service");
-                said = fault;
-            }
-            tokio::time::sleep(AT_START).await;
+            self.remind();
+            self.rest(led, pause).await;
         }
     }
 
-    /// Looks again and again, and as soon as this process leads.
-    async fn follow(self) {
-        let (mut led, mut rest) = (false, LOOK);
-        let mut said = String::new();
-        loop {
-            self.rest(led, rest).await;
-            led = self.mandate.holds();
-            let duty = if led { Duty::Renew } else { Duty::Make };
-            match self.look(duty).await {
-                Ok(_) => {
-                    rest = LOOK;
-                    said.clear();
-                }
-                Err(fault) => {
-                    rest = AGAIN;
-                    let fault = crate::chain(&*fault);
-                    if fault != said {
-                        tracing::warn!(
-                            fault,
-                            "certificates of the gRPC service not renewed; the last good ones stay in force"
-                        );
-                        said = fault;
-                    }
-                }
+    /// Serves with what there is, whatever is wrong with the client's Secret; whoever finds this process ready finds that one made.
+    async fn look(&self) -> Result<(), BoxError> {
+        let making = if self.tls.is_served() {
+            Making::Leader
+        } else {
+            Making::Anybody
+        };
+        let shelf = Shelf::new(&self.cluster, &self.metrics, &self.mandate, making);
+        let authority = shelf.authority().await?;
+        let server = shelf.server(&authority, &self.names).await?;
+        let client = shelf.client(&authority).await;
+        match &client {
+            Ok(Origin::Made) => tracing::info!(
+                secret = CLIENT,
+                cloud_config = %format_args!("\n{}", self.cloud_config),
+                "certificate for the cluster-autoscaler issued; this is its cloud config"
+            ),
+            Ok(Origin::Found) | Err(_) => {}
+        }
+        self.tls.serve_with(&server, authority.cert())?;
+        client?;
+        Ok(())
+    }
+
+    /// Says what is wrong, once; how long to wait.
+    fn told(&mut self, fault: &(dyn Error + Send + Sync + 'static)) -> Duration {
+        let served = self.tls.is_served();
+        let text = crate::chain(fault);
+        if text != self.said {
+            let fault = &text;
+            if served {
+                tracing::warn!(
+                    fault,
+                    "certificates of the gRPC service not all in order; the last good ones are in force"
+                );
+            } else {
+                tracing::warn!(fault, "waiting for the certificates of the gRPC service");
             }
+            self.said = text;
+        }
+        let secret = fault.downcast_ref::<SecretFault>();
+        match (served, secret.is_some_and(SecretFault::is_passing)) {
+            (true, _) => AGAIN,
+            (false, true) => ANSWER,
+            (false, false) => MENDING,
+        }
+    }
+
+    fn remind(&mut self) {
+        if self.reminded.is_none_or(|last| last.elapsed() >= LOOK) {
+            self.tls.remind();
+            self.reminded = self.tls.is_served().then(Instant::now);
         }
     }
 
@@ -127,11 +155,5 @@ impl Keeper {
         };
         // Both ends are the same to the caller, who looks at the mandate itself.
         let _ = tokio::time::timeout(longest, leading).await;
-    }
-
-    async fn look(&self, duty: Duty) -> Result<Origin, BoxError> {
-        let stored = certificates(&self.cluster, &self.metrics, &self.names, duty).await?;
-        self.tls.serve_with(&stored.server, &stored.authority)?;
-        Ok(stored.client)
     }
 }

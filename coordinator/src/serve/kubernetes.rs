@@ -37,7 +37,7 @@ pub(super) async fn prepare(settings: KubernetesSettings) -> Result<Prepared, Ru
 }
 
 impl Prepared {
-    /// Reads the coordinator's key, and the certificates that are issued here, and starts the tasks of this mode.
+    /// Reads the coordinator's key, and starts the tasks of this mode.
     pub(super) async fn start(
         self,
         policy: Policy,
@@ -46,7 +46,7 @@ impl Prepared {
         let Self { settings, cluster } = self;
         let key = key(&cluster, &settings.key_secret, wiring).await?;
         let cloud_config = match wiring.issuing.take() {
-            Some(issuing) => Some(issuing.start(&cluster, wiring).await?),
+            Some(issuing) => Some(issuing.start(&cluster, wiring)?),
             None => None,
         };
         let policy = Policy {

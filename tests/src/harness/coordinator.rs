@@ -83,6 +83,7 @@ impl Coordinator {
             process.check_alive()?;
             let state = self.state().await?;
             ensure!(state["serving"] == true, "{}", state["waitingFor"]);
+            ensure!(self.is_ready().await?, "it is not ready");
             Ok(())
         })
         .await?;

@@ -94,7 +94,15 @@ impl Reader {
                 ensure!(failures.is_empty(), "{failures:?}");
                 Ok(())
             }
-            ["kubectl", "-n", OWN, "get", "configmap", ..] => {
+            [
+                "kubectl",
+                "-n",
+                OWN,
+                "get",
+                "configmap",
+                "cluster-autoscaler-status",
+                ..,
+            ] => {
                 ensure!(self.autoscaler()?.finds_healthy().await?);
                 Ok(())
             }
@@ -110,6 +118,14 @@ impl Reader {
                 }
                 Ok(())
             }
+            [
+                "kubectl",
+                "-n",
+                OWN,
+                "scale",
+                "deployment/homelab-coordinator",
+                replicas,
+            ] => self.scales(replicas).await,
             ["kubectl", "-n", OWN, "rollout", "restart", what] => self.restarts(what).await,
             _ => bail!("nothing here carries this out"),
         }
@@ -195,10 +211,13 @@ impl Reader {
         changed(self.autoscaler()?, grown, grown).await
     }
 
-    async fn restarts(&mut self, what: &str) -> Result<()> {
-        match what {
-            "deployment/homelab-coordinator" => {
+    async fn scales(&mut self, replicas: &str) -> Result<()> {
+        match replicas {
+            "--replicas=0" => {
                 self.stage.kill_coordinator();
+                Ok(())
+            }
+            "--replicas=1" => {
                 self.stage.start_coordinator().await?;
                 let secrets: Api<Secret> = Api::namespaced(self.stage.client(), OWN);
                 let made = secrets.list(&ListParams::default()).await?;
@@ -206,6 +225,12 @@ impl Reader {
                 ensure!(made.filter(|made| *made == "kubernetes.io/tls").count() == 3);
                 Ok(())
             }
+            _ => bail!("nothing here has {replicas}"),
+        }
+    }
+
+    async fn restarts(&mut self, what: &str) -> Result<()> {
+        match what {
             "deployment/cluster-autoscaler" => {
                 // First it goes: two at once would ask for the same twice.
                 self.autoscaler = None;

@@ -23,9 +23,11 @@ use crate::metrics::{Certificate, Metrics};
 
 mod config;
 mod issued;
+mod no_pem;
 pub(super) mod validity;
 
 pub(crate) use issued::Issued;
+pub use no_pem::NoPem;
 
 use config::{Ends, Unusable};
 
@@ -59,7 +61,7 @@ pub enum TlsFault {
         wanted: &'static str,
         /// What is wrong with it.
         #[source]
-        source: pem::Error,
+        source: NoPem,
     },
     /// Certificate and key.
     #[error("--grpc-cert and --grpc-key do not belong together or cannot be used")]
@@ -213,7 +215,7 @@ impl Contents {
             flag: "--grpc-key",
             path: files.key.clone(),
             wanted: "private key",
-            source,
+            source: source.into(),
         })?;
         let ends = Ends::of(&chain, &authorities);
         Ok(Loaded {
@@ -247,11 +249,11 @@ fn certificates(
     path: &Path,
     text: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
-    let told = |source| TlsFault::Pem {
+    let told = |source: pem::Error| TlsFault::Pem {
         flag,
         path: path.to_owned(),
         wanted: "certificate",
-        source,
+        source: source.into(),
     };
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     let found = found.map_err(told)?;

@@ -1,8 +1,9 @@
 //! The Secrets with the certificates of the cluster-autoscaler's API.
 //!
-//! In: names of the server. Out: what to serve with.
+//! In: names of the server, the mandate. Out: what to serve with; whether the client has its Secret.
 //! Holds: a Secret is made by one create, so of several coordinators one makes it and all read the same; what is there and was
 //! not issued by our authority, or is damaged, is never written over. No fault and no log line shows a key.
+//! Holds: no authority is made beside certificates of another one; what is due is renewed by who leads alone.
 //! Not here: what is in a certificate, and when it is due (`certificates`).
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
@@ -14,6 +15,7 @@ use crate::{
     certificates::{Authority, CertificateFault, Pair, Role, Worth, date},
     clock,
     inputs::kubernetes::{CallFault, Cluster, call},
+    mandate::Mandate,
     metrics::{ApiWrite, Metrics},
 };
 
@@ -28,13 +30,13 @@ const KEY: &str = "tls.key";
 const CA: &str = "ca.crt";
 const TYPE: &str = "kubernetes.io/tls";
 
-/// What may be written.
+/// When a Secret that is not there may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Duty {
-    /// What is not there. Whoever is faster settles it, so everybody may.
-    Make,
-    /// That, and what is due. Only who leads may.
-    Renew,
+pub(crate) enum Making {
+    /// At any time: whoever is faster settles it. So it is until this process has certificates.
+    Anybody,
+    /// Only while this process leads.
+    Leader,
 }
 
 /// Whose doing a Secret is.
@@ -44,16 +46,6 @@ pub(crate) enum Origin {
     Found,
     /// This call has made it.
     Made,
-}
-
-/// What to serve with.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    /// The certificate of the authority whose clients are served, in PEM.
-    pub(crate) authority: String,
-    pub(crate) server: Pair,
-    /// Whose doing the client's Secret is.
-    pub(crate) client: Origin,
 }
 
 /// Why there are no certificates, or none that are renewed.
@@ -68,6 +60,15 @@ pub(crate) enum SecretFault {
         #[source]
         source: CallFault,
     },
+    /// The authority is away while something that it may have issued is there.
+    #[error("Secret {AUTHORITY} is gone while Secret {beside} is there; {CURE}")]
+    Gone {
+        /// What was found.
+        beside: &'static str,
+    },
+    /// Whoever leads has to make it.
+    #[error("Secret {secret} is gone, and made again by who leads")]
+    Away { secret: &'static str },
     /// A field is not there, or not as it must be.
     #[error(
         "Secret {secret} is damaged and left as it is: {field} is not what it was made with; {CURE}"
@@ -92,61 +93,101 @@ pub(crate) enum SecretFault {
     },
 }
 
-/// What helps against a Secret that cannot be used.
-const CURE: &str = "restore it, or delete the Secrets homelab-autoscaler-ca, homelab-coordinator-tls and cluster-autoscaler-tls, and restart \
-                    the cluster-autoscaler once they are there again";
-
-/// Reads the three Secrets, and makes or renews them as it is this process's duty.
-///
-/// # Errors
-/// The API server does not answer or has no right for us, or a Secret holds something else.
-pub(crate) async fn certificates(
-    cluster: &Cluster,
-    metrics: &Metrics,
-    names: &[ServerName<'static>],
-    duty: Duty,
-) -> Result<Stored, SecretFault> {
-    let shelf = Shelf {
-        secrets: cluster.namespaced(cluster.own_namespace()),
-        metrics,
-        duty,
-        now: clock::now().wall_ms / 1_000,
-    };
-    let authority = shelf.authority().await?;
-    let (server, _) = shelf.pair(SERVER, &authority, Role::Server(names)).await?;
-    let (_, client) = shelf.pair(CLIENT, &authority, Role::Client).await?;
-    Ok(Stored {
-        authority: authority.cert().to_owned(),
-        server,
-        client,
-    })
+impl SecretFault {
+    /// Whether it may pass by itself: nobody has to mend a Secret.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Api { .. } | Self::Away { .. } => true,
+            Self::Gone { .. } | Self::Field { .. } | Self::Unusable { .. } | Self::Issue { .. } => {
+                false
+            }
+        }
+    }
 }
 
-struct Shelf<'a> {
+/// What helps against a Secret that cannot be used.
+const CURE: &str = "restore it, or scale the coordinator to 0, delete the Secrets homelab-autoscaler-ca, homelab-coordinator-tls and \
+                    cluster-autoscaler-tls, scale it up again, and restart the cluster-autoscaler once they are there";
+
+/// The three Secrets, at one look at them.
+pub(crate) struct Shelf<'a> {
     secrets: Api<Secret>,
     metrics: &'a Metrics,
-    duty: Duty,
+    mandate: &'a Mandate,
+    making: Making,
     /// Seconds since 1970.
     now: i64,
 }
 
-impl Shelf<'_> {
-    async fn authority(&self) -> Result<Authority, SecretFault> {
+impl<'a> Shelf<'a> {
+    /// Nothing is asked for yet.
+    pub(crate) fn new(
+        cluster: &Cluster,
+        metrics: &'a Metrics,
+        mandate: &'a Mandate,
+        making: Making,
+    ) -> Self {
+        Self {
+            secrets: cluster.namespaced(cluster.own_namespace()),
+            metrics,
+            mandate,
+            making,
+            now: clock::now().wall_ms / 1_000,
+        }
+    }
+
+    /// The authority whose clients are served, made if it never was.
+    ///
+    /// # Errors
+    /// The API server does not answer or has no right for us, or the Secret cannot be used or is gone.
+    pub(crate) async fn authority(&self) -> Result<Authority, SecretFault> {
         let secret = AUTHORITY;
         let found = match self.read(secret).await? {
             Some(found) => found,
-            None => {
-                let made = Authority::make(self.now);
-                let made = made.map_err(|source| SecretFault::Issue { secret, source })?;
-                let made = Secret {
-                    immutable: Some(true),
-                    ..new_secret(secret, [(CERT, &made.cert), (KEY, &made.key)])
-                };
-                self.make(secret, &made).await?.0
-            }
+            None => self.new_authority().await?,
         };
         let pair = pair_of(&found, secret)?;
         Authority::load(&pair, self.now).map_err(|source| SecretFault::Unusable { secret, source })
+    }
+
+    /// What to serve with under these names, made or renewed as it is this process's duty.
+    ///
+    /// # Errors
+    /// As [`Self::authority`].
+    pub(crate) async fn server(
+        &self,
+        authority: &Authority,
+        names: &[ServerName<'static>],
+    ) -> Result<Pair, SecretFault> {
+        let (pair, _) = self.pair(SERVER, authority, Role::Server(names)).await?;
+        Ok(pair)
+    }
+
+    /// Sees to it that the cluster-autoscaler has its Secret; whose doing it is.
+    ///
+    /// # Errors
+    /// As [`Self::authority`].
+    pub(crate) async fn client(&self, authority: &Authority) -> Result<Origin, SecretFault> {
+        let (_, origin) = self.pair(CLIENT, authority, Role::Client).await?;
+        Ok(origin)
+    }
+
+    async fn new_authority(&self) -> Result<Secret, SecretFault> {
+        let secret = AUTHORITY;
+        for beside in [SERVER, CLIENT] {
+            if self.read(beside).await?.is_some() {
+                // Somebody may have made the authority, and then this, since it was asked for.
+                let there = self.read(secret).await?;
+                return there.ok_or(SecretFault::Gone { beside });
+            }
+        }
+        let made = Authority::make(self.now);
+        let made = made.map_err(|source| SecretFault::Issue { secret, source })?;
+        let made = Secret {
+            immutable: Some(true),
+            ..new_secret(secret, [(CERT, &made.cert), (KEY, &made.key)])
+        };
+        Ok(self.make(secret, &made).await?.0)
     }
 
     async fn pair(
@@ -166,18 +207,18 @@ impl Shelf<'_> {
         let pair = pair_of(&found, secret)?;
         let worth = authority.judge(&pair, role, self.now);
         let worth = worth.map_err(|source| SecretFault::Unusable { secret, source })?;
-        if text(&found, CA) != Some(authority.cert()) {
+        if !text(&found, CA).is_some_and(|ca| authority.is_in(ca)) {
             return Err(SecretFault::Field { secret, field: CA });
         }
-        match (worth, self.duty) {
-            (Worth::Good, _) | (Worth::Due { .. }, Duty::Make) => Ok((pair, origin)),
-            (Worth::Due { ends }, Duty::Renew) => {
+        match worth {
+            Worth::Due { ends } if self.mandate.holds() => {
                 let fresh = self.issue(secret, authority, role)?;
                 let whole = filled(secret, &fresh, authority);
                 self.replace(secret, found, whole).await?;
                 told(secret, role, ends);
                 Ok((fresh, origin))
             }
+            Worth::Good | Worth::Due { .. } => Ok((pair, origin)),
         }
     }
 
@@ -202,6 +243,10 @@ impl Shelf<'_> {
         secret: &'static str,
         whole: &Secret,
     ) -> Result<(Secret, Origin), SecretFault> {
+        match self.making {
+            Making::Leader if !self.mandate.holds() => return Err(SecretFault::Away { secret }),
+            Making::Anybody | Making::Leader => {}
+        }
         self.metrics.api_write(ApiWrite::Secret);
         match call(self.secrets.create(&PostParams::default(), whole)).await {
             Ok(made) => {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::Latest;
 use super::config::{self, Ends, Unusable};
+use super::{Latest, NoPem};
 use crate::certificates::Pair;
 use crate::metrics::{Certificate, Metrics};
 
@@ -20,6 +20,8 @@ use crate::metrics::{Certificate, Metrics};
 #[derive(Clone)]
 pub(crate) struct Issued {
     publish: watch::Sender<Option<Arc<ServerConfig>>>,
+    /// Of what is in force.
+    ends: watch::Sender<Option<Ends>>,
     metrics: Metrics,
 }
 
@@ -28,7 +30,7 @@ pub(crate) struct Issued {
 pub(crate) enum IssuedFault {
     /// They are not PEM.
     #[error("the issued certificates are no PEM")]
-    Pem(#[source] pem::Error),
+    Pem(#[source] NoPem),
     /// They do not fit together.
     #[error("the issued certificates make no TLS server")]
     Unusable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -39,6 +41,7 @@ impl Issued {
     pub(crate) fn new(metrics: Metrics) -> Self {
         Self {
             publish: watch::Sender::new(None),
+            ends: watch::Sender::new(None),
             metrics,
         }
     }
@@ -48,14 +51,14 @@ impl Issued {
         self.publish.subscribe()
     }
 
-    /// Serves with these from the next handshake on, and tells if they end soon.
+    /// Serves with these from the next handshake on.
     ///
     /// # Errors
     /// They do not fit together; the last good ones stay in force.
     pub(crate) fn serve_with(&self, server: &Pair, authority: &str) -> Result<(), IssuedFault> {
         let (chain, authorities) = (certificates(&server.cert)?, certificates(authority)?);
         let key = PrivateKeyDer::from_pem_slice(server.key.as_bytes());
-        let key = key.map_err(IssuedFault::Pem)?;
+        let key = key.map_err(|fault| IssuedFault::Pem(fault.into()))?;
         let ends = Ends::of(&chain, &authorities);
         let config = config::mutual(chain, key, authorities).map_err(|fault| {
             IssuedFault::Unusable(match fault {
@@ -65,15 +68,27 @@ impl Issued {
         })?;
         self.publish.send_replace(Some(Arc::new(config)));
         ends.show(&self.metrics);
-        ends.remind(|certificate| match certificate {
-            Certificate::Server => "the issued server certificate",
-            Certificate::ClientCa => "the issued authority",
-        });
+        self.ends.send_replace(Some(ends));
         Ok(())
+    }
+
+    /// Whether there is anything to serve with.
+    pub(crate) fn is_served(&self) -> bool {
+        self.publish.borrow().is_some()
+    }
+
+    /// Tells if what is in force ends soon.
+    pub(crate) fn remind(&self) {
+        if let Some(ends) = &*self.ends.borrow() {
+            ends.remind(|certificate| match certificate {
+                Certificate::Server => "the issued server certificate",
+                Certificate::ClientCa => "the issued authority",
+            });
+        }
     }
 }
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, IssuedFault> {
     let found: Result<_, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    found.map_err(IssuedFault::Pem)
+    found.map_err(|fault| IssuedFault::Pem(fault.into()))
 }

@@ -138,3 +138,42 @@ fn an_ended_authority_beside_a_current_one_is_no_reason_to_worry() {
     let opened = Files::open(opened, Metrics::unregistered()).unwrap();
     assert!(logged(|| opened.remind()).is_empty());
 }
+
+#[test]
+fn a_key_that_lost_its_newlines_is_refused_and_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let good = files(&folder, &authority.cert, &authority.sign("localhost"));
+    let whole = fs::read_to_string(&good.key).unwrap();
+    let secret = whole.lines().nth(1).unwrap()[..8].to_owned();
+    let decimal = secret.as_bytes().iter().map(u8::to_string);
+    let decimal = decimal.collect::<Vec<_>>().join(", ");
+    for newline in ["", "\\n"] {
+        fs::write(&good.key, whole.replace('\n', newline)).unwrap();
+        let fault = Files::open(good.clone(), Metrics::unregistered())
+            .err()
+            .unwrap();
+        let told = format!("{} {fault:?}", text(&fault));
+        assert!(told.starts_with("--grpc-key"), "{told}");
+        assert!(!told.contains(&secret), "{told}");
+        assert!(!told.contains(&decimal), "{told}");
+    }
+}
+
+#[test]
+fn issued_certificates_are_told_of_each_time_and_only_once_there_are_any() {
+    let authority = Authority::until(2001);
+    let pair = authority.sign_until("localhost", 2001);
+    let server = crate::certificates::Pair {
+        cert: pair.cert,
+        key: pair.key.serialize_pem(),
+    };
+    let tls = Issued::new(Metrics::unregistered());
+    assert!(logged(|| tls.remind()).is_empty() && !tls.is_served());
+    tls.serve_with(&server, &authority.cert).unwrap();
+    for _twice in 0..2 {
+        let said = logged(|| tls.remind());
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said.iter().all(|line| line.contains("ERROR")), "{said:?}");
+    }
+}

@@ -1,4 +1,4 @@
-//! When a certificate ends: the one field of X.509 that rustls does not show.
+//! From when to when a certificate is valid: the one field of X.509 that rustls does not show.
 //! In: a certificate in DER form. Out: seconds since 1970.
 //! Not here: whether it is valid (rustls).
 
@@ -42,6 +42,11 @@ pub(super) fn ending(end: i64, now: i64) -> Ending {
 
 /// The field notAfter; `None` if this is no certificate.
 pub(crate) fn end(certificate: &[u8]) -> Option<i64> {
+    term(certificate).map(|(_, end)| end)
+}
+
+/// The fields notBefore and notAfter; `None` if this is no certificate.
+pub(crate) fn term(certificate: &[u8]) -> Option<(i64, i64)> {
     let (whole, _) = expect(certificate, SEQUENCE)?;
     let (mut fields, _) = expect(whole, SEQUENCE)?;
     if let Some((VERSION, _, rest)) = element(fields) {
@@ -52,8 +57,13 @@ pub(crate) fn end(certificate: &[u8]) -> Option<i64> {
         (_, _, fields) = element(fields)?;
     }
     let (validity, _) = expect(fields, SEQUENCE)?;
-    let (_, _, validity) = element(validity)?;
+    let (tag, text, validity) = element(validity)?;
+    let begin = moment(tag, text)?;
     let (tag, text, _) = element(validity)?;
+    Some((begin, moment(tag, text)?))
+}
+
+fn moment(tag: u8, text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     let text = match tag {
         // Two digits of the year mean 1950 to 2049.
