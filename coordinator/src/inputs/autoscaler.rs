@@ -51,8 +51,8 @@ mod writes;
 pub use callers::Callers;
 pub use server::{Listening, ServeFault, listen};
 pub(crate) use tls::Issued;
-pub use tls::{NoPem, TlsFault};
 pub(crate) use tls::validity::term as certificate_term;
+pub use tls::{NoPem, TlsFault};
 
 use admission::Arrived;
 use looked::Looked;

@@ -10,8 +10,8 @@ mod folder;
 mod follow;
 mod socket;
 
-pub use board::{Board, Shown};
 pub use super::declaration::Declaration;
+pub use board::{Board, Shown};
 pub use declared::Declared;
 pub use folder::ReadFolder;
 pub use follow::{LabFolder, ReadLab};
