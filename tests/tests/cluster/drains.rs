@@ -106,11 +106,13 @@ fn small() -> Value {
 }
 
 /// One pod of a ReplicaSet on the machine, with a budget that needs it, and one of a DaemonSet.
+///
+/// It is bound to the machine: as the Node has just joined, the scheduler might not count with it yet.
 async fn start_workload(stage: &ClusterStage) -> Result<()> {
     let hostname = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [MACHINE]});
-    let here = json!([{"weight": 100, "preference": {"matchExpressions": [hostname]}}]);
+    let here = json!({"nodeSelectorTerms": [{"matchExpressions": [hostname]}]});
     let affinity =
-        json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": here}});
+        json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": here}});
     let selector = |app: &str| json!({"matchLabels": {"app": app}});
     let template =
         |app: &str, spec: Value| json!({"metadata": {"labels": {"app": app}}, "spec": spec});
@@ -177,8 +179,9 @@ async fn a_machine_that_a_person_stops_waits_for_a_budget_over_a_restart_and_goe
     ensure!(pods(&stage, "logs").await? == logs, "it goes with its Node");
     ensure!(stage.machines[MACHINE].power() == Power::On);
 
-    // A second one elsewhere, and the first may go.
-    let two = Patch::Merge(json!({"spec": {"replicas": 2}}));
+    // A second one, which may run elsewhere, and the first may go.
+    let anywhere = json!({"spec": {"affinity": null}});
+    let two = Patch::Merge(json!({"spec": {"replicas": 2, "template": anywhere}}));
     let sets: Api<ReplicaSet> = Api::namespaced(stage.client(), LAB);
     sets.patch("web", &PatchParams::default(), &two).await?;
     stage.machines[MACHINE].until(Power::Off, LIMIT).await?;
