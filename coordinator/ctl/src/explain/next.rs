@@ -120,12 +120,12 @@ fn by_reason(picture: &Picture<'_>, status: &NodeStatus) -> Option<String> {
             "see what still runs there: `kubectl get pods -A --field-selector spec.nodeName={}` (budgets: `kubectl get pdb -A`); \
              {}.",
             node.spec.node_name.as_deref().unwrap_or(name),
-            taken_back(status, name)
+            taken_back(node, status, name)
         ),
         "Draining" => format!(
             "nothing yet: its pods are given time to leave{}; {}.",
             until(picture, status),
-            taken_back(status, name)
+            taken_back(node, status, name)
         ),
         "StopRefused" | "StopTimedOut" | "NotStopped" => format!(
             "look at its host: `homelab-agent check` there names maintenance, inhibitors and missing rights; \
@@ -189,8 +189,10 @@ fn until(picture: &Picture<'_>, status: &NodeStatus) -> String {
 }
 
 /// How a person keeps a machine running that is to be stopped.
-fn taken_back(status: &NodeStatus, name: &str) -> String {
-    if status.override_.is_some() {
+fn taken_back(node: &Node, status: &NodeStatus, name: &str) -> String {
+    // Without the override it would be ordered off all the same.
+    let is_off_beneath = node.spec.power == PowerPolicy::AlwaysOff || status.ordered_off.is_some();
+    if status.override_.is_some() && !is_off_beneath {
         format!("`homelabctl power release {name}` takes the order back")
     } else {
         format!("`homelabctl power on {name}` keeps it running")

@@ -230,6 +230,29 @@ fn what_keeps_the_coordinator_from_deciding_is_the_first_thing_to_mend() {
 }
 
 #[test]
+fn an_order_that_stands_beneath_an_override_is_not_taken_back_by_its_release() {
+    let spec = |power: &str| json!({"group": "workers", "power": power, "wakeOnLAN": {"mac": "1c:69:7a:0b:11:02"}});
+    let order = || json!({"by": "cluster-autoscaler DeleteNodes(1)", "id": "o", "at": "2026-11-21T14:00:00Z"});
+    let (released, kept) = (
+        "`homelabctl power release nuc1` takes the order back",
+        "`homelabctl power on nuc1` keeps it running",
+    );
+    for (power, order, next) in [
+        ("Auto", Value::Null, released),
+        ("AlwaysOff", Value::Null, kept),
+        ("Auto", order(), kept),
+    ] {
+        let conditions = [condition("Ready", "False", "Draining", "It is so.")];
+        let mut status = json!({"phase": "Stopping", "wanted": "stopped", "conditions": conditions,
+            "override": {"power": "AlwaysOff", "until": null, "by": "user ann"}});
+        if !order.is_null() {
+            status["orderedOff"] = order;
+        }
+        assert_next(&Case::of(spec(power), status), next);
+    }
+}
+
+#[test]
 fn each_reason_that_calls_for_a_step_has_one() {
     for (reason, next) in [
         ("PodsStillRunning", "--field-selector spec.nodeName=nuc1`"),
