@@ -156,9 +156,17 @@ async fn issued_certificates_serve_who_came_before_them_and_renewed_ones_the_nex
     tokio::spawn(listening.serve(std::future::pending()));
     let (before, after) = (old.sign("autoscaler"), new.sign("autoscaler"));
     let early = calls(address, (&old, "localhost"), Some(&before));
-    let (early, handed_in) =
-        tokio::join!(early, async { tls.serve_with(&issued(&old), &old.cert) });
-    handed_in.unwrap();
+    let later = async {
+        while !tls.is_greeting() {
+            tokio::task::yield_now().await;
+        }
+        // Whatever the greeting does without certificates, it has done after this.
+        tokio::task::yield_now().await;
+        tls.serve_with(&issued(&old), &old.cert)
+    };
+    let later = tokio::time::timeout(Duration::from_secs(60), later);
+    let (early, handed_in) = tokio::join!(early, later);
+    handed_in.expect("a handshake that waits").unwrap();
     let mut open = early.unwrap();
     let refused = tls.serve_with(&issued(&new), "no PEM");
     assert!(refused.is_err());

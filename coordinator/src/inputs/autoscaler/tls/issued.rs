@@ -77,6 +77,12 @@ impl Issued {
         self.publish.borrow().is_some()
     }
 
+    /// Whether a handshake is under way: each has a receiver of its own, beside the listener's.
+    #[cfg(test)]
+    pub(in crate::inputs::autoscaler) fn is_greeting(&self) -> bool {
+        self.publish.receiver_count() > 1
+    }
+
     /// Tells if what is in force ends soon.
     pub(crate) fn remind(&self) {
         if let Some(ends) = &*self.ends.borrow() {
