@@ -79,14 +79,14 @@ fn foreign_mac(machine: &Machine, agents: &Agents) -> Option<String> {
     ))
 }
 
-/// What to do about a machine whose kubelet goes by another name than the one that was declared: the Node runs in the boot that
-/// its agent tells, or has its provider id.
-fn renamed_node(
+/// The core Node that a machine's kubelet registers instead of the declared one: it runs in the boot that its agent tells, or has
+/// its provider id. Pods run there that nobody finds under the declared name.
+pub(crate) fn other_node<'a>(
     machine: &Machine,
     agents: &Agents,
-    strangers: &BTreeMap<String, NodeSeen>,
+    strangers: &'a BTreeMap<String, NodeSeen>,
     scheme: ProviderScheme,
-) -> Option<String> {
+) -> Option<&'a NodeSeen> {
     let expects_none = machine.spec.joins == Joins::Agent || matches!(machine.phase, Phase::Off);
     if strangers.is_empty() || expects_none || machine.presence == Presence::Joined {
         return None;
@@ -99,13 +99,23 @@ fn renamed_node(
     let promised = machine.provider_id(scheme);
     let same_boot =
         |node: &NodeSeen| beat.is_some_and(|b| b.boot_id == node.boot_id && !b.boot_id.is_empty());
-    let node = strangers
+    strangers
         .values()
-        .find(|node| node.provider_id == promised || same_boot(node))?;
+        .find(|node| node.provider_id == promised || same_boot(node))
+}
+
+/// What to do about a machine whose kubelet goes by another name than the one that was declared.
+fn renamed_node(
+    machine: &Machine,
+    agents: &Agents,
+    strangers: &BTreeMap<String, NodeSeen>,
+    scheme: ProviderScheme,
+) -> Option<String> {
+    let node = other_node(machine, agents, strangers, scheme)?;
     let (id, expected) = (machine.id(), &machine.spec.node_name);
     Some(format!(
-        "Its kubelet goes by the name of Node {}, {expected} was declared, so {id} does not count as running: write nodeName: {}, \
-         or give the kubelet its name back (--hostname-override={expected}) and delete Node {}",
+        "Its kubelet goes by the name of Node {}, {expected} was declared, so {id} does not count as running and is not stopped: \
+         write nodeName: {}, or give the kubelet its name back (--hostname-override={expected}) and delete Node {}",
         node.name, node.name, node.name
     ))
 }

@@ -30,6 +30,8 @@ pub(crate) enum Protection {
     LastRelay,
     /// It could not be woken again: what is to wake it is no network card of it.
     ForeignMac,
+    /// Its pods run under another Node's name, so nobody knows which it has.
+    NodeRenamed,
 }
 
 impl Protection {
@@ -41,6 +43,7 @@ impl Protection {
             Self::BrokerMachine => "BrokerMachine",
             Self::LastRelay => "LastRelay",
             Self::ForeignMac => "ForeignMAC",
+            Self::NodeRenamed => "NodeRenamed",
         }
     }
 }
@@ -76,7 +79,12 @@ pub(crate) fn protected(lab: &Lab, machine: &Machine) -> Option<Protection> {
     if last_relay(lab, machine) {
         return Some(Protection::LastRelay);
     }
-    identity::cannot_be_woken(machine, &lab.agents).then_some(Protection::ForeignMac)
+    if identity::cannot_be_woken(machine, &lab.agents) {
+        return Some(Protection::ForeignMac);
+    }
+    let scheme = lab.policy.provider_scheme;
+    let other = identity::other_node(machine, &lab.agents, &lab.orphan_nodes, scheme);
+    other.is_some().then_some(Protection::NodeRenamed)
 }
 
 /// Whether a segment's sleepers could not be woken any more without this machine.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use coordinator_core::{
     AgentInfo, Answer, Ask, Concern, Fact, Joins, MachineId, MachineSpec, MachineView, NodeSeen,
-    PhaseName, RejectedKind, Request, WakeMethod,
+    PhaseName, PowerPolicy, RejectedKind, Request, WakeMethod,
 };
 
 use crate::declare::{
@@ -181,6 +181,30 @@ fn a_machine_whose_kubelet_registers_under_another_name_says_which_and_runs_once
     let view = world.lab.view(now);
     assert_eq!(view.by_node_name.get("other"), Some(&group_id()));
     assert_eq!(view.groups[&group_id()].target, 1);
+}
+
+#[test]
+fn a_machine_whose_pods_run_under_another_nodes_name_is_not_stopped() {
+    for old_node_goes in [false, true] {
+        let mut world = running(vec![group(), kubelet("k1")], 1);
+        rename(&mut world, "k1", "other", "");
+        if old_node_goes {
+            world.tell(Fact::NodeGone { name: "k1".into() });
+        }
+        world.run_for(60_000);
+        let answer = world.call(delete(&["k1"]));
+        assert!(
+            matches!(&answer, Answer::Rejected(why) if why.message.contains("NodeRenamed")),
+            "{answer:?}"
+        );
+        world.redeclare(Fact::MachineApplied(MachineSpec {
+            joins: Joins::Kubelet,
+            power: PowerPolicy::AlwaysOff,
+            ..machine_spec("k1")
+        }));
+        world.run_for(120_000);
+        assert!(world.stopped().is_empty(), "{old_node_goes}");
+    }
 }
 
 #[test]
