@@ -12,6 +12,7 @@ use coordinator_core::{
     Action, Answer, Fact, Lab, Now, Rejected, RejectedKind, Request, Ticket, View,
 };
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::mandate::Mandate;
@@ -25,6 +26,11 @@ const BATCH: usize = 256;
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 /// Shortest sleep: bounds the load if the core names a deadline that has passed already.
 const SHORTEST_NAP: Duration = Duration::from_millis(5);
+/// A decision that takes this long looks at thousands of machines. Messages come a few at a time, and the next decision costs as
+/// much for one as for all: as long as this one took, they are gathered first, so that half of the time is left for taking them in.
+const DEAR: Duration = Duration::from_millis(20);
+/// Longest time for that.
+const LONGEST_GATHERING: Duration = Duration::from_millis(500);
 /// How much longer than its deadline a caller waits for the core's own word that it is too late.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
@@ -199,6 +205,8 @@ pub struct Engine<C, O> {
     seat: Seat,
     waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     last_ticket: u64,
+    /// Until when facts are gathered before the next decision.
+    gathers_until: Instant,
 }
 
 impl Seat {
@@ -211,6 +219,7 @@ impl Seat {
             seat: self,
             waiting: BTreeMap::new(),
             last_ticket: 0,
+            gathers_until: Instant::now(),
         }
     }
 }
@@ -221,7 +230,24 @@ impl<C: Core, O: Outputs> Engine<C, O> {
         self.decide();
         while let Some(first) = self.next_input().await {
             self.observe(first);
+            self.gather().await;
+            let started = Instant::now();
             self.decide();
+            let took = started.elapsed();
+            if took >= DEAR {
+                self.gathers_until = Instant::now() + took.min(LONGEST_GATHERING);
+            }
+        }
+    }
+
+    /// Takes more facts in after a dear decision. Nobody who waits for an answer waits for that.
+    async fn gather(&mut self) {
+        while self.waiting.is_empty() && Instant::now() < self.gathers_until {
+            let more = tokio::time::timeout_at(self.gathers_until, self.seat.queue.recv()).await;
+            match more {
+                Ok(Some(input)) => self.observe(Some(input)),
+                Ok(None) | Err(_) => return,
+            }
         }
     }
 

@@ -152,10 +152,7 @@ pub(crate) fn keep_sizes(lab: &mut Lab, ctx: &mut Ctx<'_>) {
             .cloned()
             .collect();
         let sound = members(lab, &id, &sound);
-        let have = sound + unlisted_running(lab, &id);
-        let missing = usize::try_from(at_least)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(have);
+        let missing = missing(lab, &id, at_least, sound);
         // A machine that does not start is made up for; that does not make the others too many.
         let surplus = at_most.map_or(0, |most| sound.saturating_sub(most));
         if missing > 0 {
@@ -165,6 +162,16 @@ pub(crate) fn keep_sizes(lab: &mut Lab, ctx: &mut Ctx<'_>) {
         } else if surplus > 0 {
             give_back(lab, &id, surplus, ctx);
         }
+    }
+}
+
+/// How many machines a group lacks that has so many sound ones.
+fn missing(lab: &Lab, id: &GroupId, at_least: u32, sound: usize) -> usize {
+    let at_least = usize::try_from(at_least).unwrap_or(usize::MAX);
+    match at_least.saturating_sub(sound) {
+        // All machines are looked at for the others: that is left out where they do not matter.
+        0 => 0,
+        missing => missing.saturating_sub(unlisted_running(lab, id)),
     }
 }
 

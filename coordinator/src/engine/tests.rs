@@ -288,3 +288,42 @@ async fn nobody_is_told_that_something_is_done_once_the_mandate_has_ended() {
         "{answer:?}"
     );
 }
+
+/// Costs as much as one that looks at thousands of machines.
+fn dear() -> Decision {
+    Box::new(|script| {
+        let started = std::time::Instant::now();
+        while started.elapsed() < 2 * DEAR {
+            std::hint::spin_loop();
+        }
+        let asked = tickets(script);
+        script.observed.clear();
+        let answer = |ticket| Action::Answer {
+            ticket,
+            answer: Answer::Done,
+        };
+        asked.into_iter().map(answer).collect()
+    })
+}
+
+#[tokio::test]
+async fn facts_that_trickle_in_after_a_dear_decision_are_decided_on_together() {
+    let (handle, seat) = open(Mandate::standing());
+    let notes = Notes::new(&handle);
+    let script = Script {
+        decide: Some(dear()),
+        ..Script::default()
+    };
+    let decisions = Arc::clone(&script.decisions);
+    tokio::spawn(seat.take(script, notes).run());
+    let facts = 50;
+    for _ in 0..facts {
+        handle.facts.tell(Fact::Broker { up: true }).await;
+        // As messages come from a socket: the next one after everybody else had a turn.
+        tokio::task::yield_now().await;
+    }
+    let answer = in_time(handle.ask(increase(), soon())).await;
+    assert_eq!(answer, Answer::Done);
+    let decisions = decisions.load(Ordering::SeqCst);
+    assert!(decisions < facts / 2, "{decisions} decisions");
+}
