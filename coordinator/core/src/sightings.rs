@@ -5,7 +5,6 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 
 use crate::actions::{Action, Event, Severity, Subject};
 use crate::ids::{GroupId, MachineId};
@@ -14,7 +13,7 @@ use crate::machine::{Machine, Phase, Presence, Unknown};
 use crate::node;
 use crate::power::{self, Power};
 use crate::record::{BOOTS_KEPT, Outage, PowerRecord, PowerState, Witness};
-use crate::spec::Joins;
+use crate::spec::{Joins, WakeMethod};
 use crate::waking::Waking;
 use crate::why::Why;
 use crate::{stopping, upkeep};
@@ -176,7 +175,13 @@ fn lost(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
         return;
     }
     machine.record.outage = Some(Outage::SwitchedOff);
-    let message = String::from("Off without our order: no longer counted");
+    let (id, bmc) = (machine.id(), machine.target(WakeMethod::Redfish));
+    let message = format!(
+        "Off without our order, by its BMC {bmc}: its power button, a crash, or no mains. Group {} drops its wish for {id}, which \
+         stays off until it is wanted again; `homelabctl power on {id}` wakes it. If nobody has switched it off, see the event log \
+         of the BMC, and `journalctl -b -1` on {id} once it runs",
+        machine.spec.group
+    );
     machine.event(Severity::Warning, "LostPower", message, ctx);
 }
 

@@ -1,15 +1,16 @@
 //! What people are told: why a machine does not wake, what they should mend, who did what.
 
 use coordinator_core::{
-    AgentInfo, Answer, AutoscalerVersion, Concern, Concerns, Event, Fact, GroupSpec, MachineId,
-    MachineSpec, MachineView, Mode, NodeObjectPolicy, Policy, Timeouts, WakeMethod, Witness,
+    AgentInfo, Answer, Ask, AutoscalerVersion, Concern, Concerns, Event, Fact, GroupSpec,
+    MachineId, MachineSpec, MachineView, Mode, NodeObjectPolicy, OverridePower, PhaseName, Policy,
+    Request, Timeouts, WakeMethod, Witness,
 };
 
 use crate::declare::{
     agent_info, bmc, delete, group, group_id, group_spec, increase, kubelet, lab, machine,
     machine_spec,
 };
-use crate::steps::running;
+use crate::steps::{phase, running};
 use crate::world::World;
 
 fn view(world: &mut World, name: &str) -> MachineView {
@@ -387,6 +388,39 @@ fn who_asked_for_a_machine_is_whoever_did_and_nobody_for_one_found_running() {
         "cluster-autoscaler IncreaseSize(1)"
     );
     assert_eq!(view(&mut world, "m3").by, "");
+}
+
+#[test]
+fn a_machine_that_goes_off_by_itself_is_told_with_what_becomes_of_it_and_where_to_look() {
+    let specs = ["r1", "r2", "r3"].map(|name| Fact::MachineApplied(bmc(name)));
+    let mut world = running([vec![group()], specs.to_vec()].concat(), 3);
+    let wakes = world.wakes("r1");
+    world.set_power("r1", false);
+    world.run_for(300_000);
+    let group = group_id();
+    let told = [
+        "BMC https://10.0.0.1",
+        group.as_str(),
+        "`homelabctl power on r1`",
+        "`journalctl -b -1`",
+    ];
+    says(&event(&world, "LostPower").message, &told);
+    // What is told of it is so.
+    assert_eq!(phase(&mut world, "r1"), PhaseName::Off);
+    assert_eq!(world.store_groups[&group_id()].wanted.len(), 2);
+    assert_eq!(world.wakes("r1"), wakes);
+    let on = Request::Ask {
+        machine: MachineId::new("r1"),
+        id: "on".into(),
+        ask: Ask::Power {
+            power: OverridePower::Running,
+            until_ms: None,
+        },
+        by: "user ann".into(),
+    };
+    assert_eq!(world.call(on), Answer::Done);
+    world.run_for(120_000);
+    assert_eq!(phase(&mut world, "r1"), PhaseName::Running);
 }
 
 #[test]
