@@ -99,12 +99,39 @@ pub(crate) fn for_increase(
     Ok(usable)
 }
 
-/// Machines a decrease gives back: not joined ones only, those whose wake had no effect yet first, newest first.
+/// How far a machine that was asked for has come: the less, the sooner it is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    /// No wake has left for it.
+    NotWoken,
+    /// Its wake was in vain.
+    Failed,
+    /// A wake has left, and nothing shows that it had an effect.
+    Woken,
+    /// It has power.
+    Powered,
+}
+
+fn progress(machine: &Machine) -> Progress {
+    match &machine.phase {
+        Phase::Waking(_) if machine.shows_power() => Progress::Powered,
+        Phase::Waking(waking) if waking.effect_possible() => Progress::Woken,
+        Phase::WakeFailed(failed) if failed.was_sent => Progress::Failed,
+        Phase::Waking(_)
+        | Phase::WakeFailed(_)
+        | Phase::Unknown(_)
+        | Phase::Off
+        | Phase::Running
+        | Phase::Stopping(_) => Progress::NotWoken,
+    }
+}
+
+/// Machines a decrease gives back: not joined ones only, those that have come least far first, newest first.
 pub(crate) fn for_decrease(lab: &Lab, id: &GroupId, count: usize) -> Vec<MachineId> {
     let Some(group) = lab.groups.get(id) else {
         return Vec::new();
     };
-    let mut candidates: Vec<(bool, usize, &MachineId)> = Vec::new();
+    let mut candidates: Vec<(Progress, usize, &MachineId)> = Vec::new();
     for (age, id) in group.record.wanted.iter().rev().enumerate() {
         let Some(machine) = lab.machines.get(id) else {
             continue;
@@ -114,12 +141,7 @@ pub(crate) fn for_decrease(lab: &Lab, id: &GroupId, count: usize) -> Vec<Machine
         {
             continue;
         }
-        let sent = match &machine.phase {
-            Phase::Waking(waking) => waking.effect_possible(),
-            Phase::WakeFailed(failed) => failed.was_sent,
-            Phase::Unknown(_) | Phase::Off | Phase::Running | Phase::Stopping(_) => false,
-        };
-        candidates.push((sent, age, id));
+        candidates.push((progress(machine), age, id));
     }
     candidates.sort();
     candidates

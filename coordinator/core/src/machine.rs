@@ -13,7 +13,7 @@ use crate::ids::{AgentId, CommandId, MachineId, Token};
 use crate::lab::{Ctx, Lab, Sent};
 use crate::policy::ProviderScheme;
 use crate::record::{MachineRecord, Operation, OperationKind, Outage};
-use crate::seen::Seen;
+use crate::seen::{BmcReading, Seen};
 use crate::spec::{MachineSpec, WakeMethod};
 use crate::stopping::Stopping;
 use crate::view::{PhaseName, Wish};
@@ -116,6 +116,12 @@ impl Machine {
 
     pub(crate) fn id(&self) -> &MachineId {
         &self.spec.id
+    }
+
+    /// It is heard, or its BMC says On.
+    pub(crate) fn shows_power(&self) -> bool {
+        let reads_on = matches!(self.seen.bmc, Some(BmcReading::On { .. }));
+        self.presence != Presence::Silent || reads_on
     }
 
     /// Whom a wake by this method is addressed to.

@@ -10,9 +10,8 @@ use super::{Waking, limit, next_step};
 use crate::actions::Severity;
 use crate::agents::Agents;
 use crate::lab::Ctx;
-use crate::machine::{Machine, Phase, Presence};
+use crate::machine::{Machine, Phase};
 use crate::record::Quarantine;
-use crate::seen::BmcReading;
 use crate::telling;
 use crate::why::Why;
 
@@ -133,8 +132,7 @@ pub(super) fn fail(
         failure,
         message: message.clone(),
         was_sent: waking.has_left(),
-        hangs: machine.presence != Presence::Silent
-            || matches!(machine.seen.bmc, Some(BmcReading::On { .. })),
+        hangs: machine.shows_power(),
     };
     machine.enter(Phase::WakeFailed(failed), failure.why(), message, ctx);
 }

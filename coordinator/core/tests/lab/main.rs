@@ -19,6 +19,7 @@ mod recall;
 mod refusals;
 mod rounds;
 mod routine;
+mod shrinking;
 mod sizes;
 mod speakers;
 mod steps;
