@@ -162,6 +162,7 @@ pub(crate) fn settle(lab: &mut Lab, id: &MachineId, ctx: &Ctx<'_>) {
     let changed = old.is_none_or(|old| {
         old.allocatable != learned.allocatable
             || old.capacity != learned.capacity
+            || old.labels != learned.labels
             || old.taints != learned.taints
     });
     if changed {

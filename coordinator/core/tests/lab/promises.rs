@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use coordinator_core::{
     AgentInfo, Answer, Concern, Declared, Fact, GroupSpec, Learned, MachineId, MachineRecord,
-    Taint, Template,
+    NodeSeen, Taint, Template,
 };
 
 use crate::declare::{agent_info, delete, group, group_id, group_spec, increase, kubelet};
@@ -220,6 +220,76 @@ fn machines_that_differ_much_are_named_with_what_they_differ_in() {
     assert_eq!(told().count(), 1, "once, however often it is looked at");
     let mut alike = lab(group(), &[("k1", Some(small.clone())), ("k2", Some(small))]);
     assert_eq!(heterogeneous(&mut alike), None);
+}
+
+#[test]
+fn zones_hugepages_and_gpus_are_promised_as_far_as_all_machines_share_them() {
+    let zone = "topology.kubernetes.io/zone";
+    let with = |hugepages, gpus, zone_name| {
+        let resources = [
+            ("cpu", "4"),
+            ("memory", "16Gi"),
+            ("hugepages-2Mi", hugepages),
+            ("nvidia.com/gpu", gpus),
+        ];
+        brought(&resources, &[(zone, zone_name), ("disk", "ssd")], &[])
+    };
+    let cellar = with("1Gi", "2", "cellar");
+    let mut world = lab(
+        group(),
+        &[
+            ("k1", Some(cellar.clone())),
+            ("k2", Some(with("512Mi", "1", "cellar"))),
+        ],
+    );
+    let together = template(&mut world).expect("learned");
+    for resources in [&together.capacity, &together.allocatable] {
+        assert_eq!(resources["hugepages-2Mi"], "512Mi");
+        assert_eq!(resources["nvidia.com/gpu"], "1");
+    }
+    assert_eq!(together.labels[zone], "cellar");
+    let attic = with("1Gi", "2", "attic");
+    let mut world = lab(group(), &[("k1", Some(cellar)), ("k2", Some(attic))]);
+    let apart = template(&mut world).expect("learned");
+    assert!(!apart.labels.contains_key(zone), "{:?}", apart.labels);
+    assert_eq!(apart.labels["disk"], "ssd");
+}
+
+#[test]
+fn what_a_node_carries_for_good_is_promised_and_what_passes_is_not() {
+    let mut world = running(vec![group(), kubelet("k1")], 1);
+    let mut node = world.nodes["k1"].clone();
+    let zone = ("topology.kubernetes.io/zone", "cellar");
+    node.labels.extend(words(&[zone]));
+    node.capacity.insert("hugepages-2Mi".into(), "1Gi".into());
+    let keys = ["dedicated", "node.kubernetes.io/memory-pressure"];
+    node.taints = keys.map(taint).to_vec();
+    see(&mut world, node);
+    let promised = template(&mut world).expect("learned");
+    assert_eq!(promised.labels[zone.0], zone.1);
+    assert_eq!(promised.capacity["hugepages-2Mi"], "1Gi");
+    assert_eq!(promised.taints, [taint("dedicated")]);
+}
+
+#[test]
+fn a_label_alone_that_a_node_gets_or_loses_is_learned_too() {
+    let mut world = running(vec![group(), kubelet("k1")], 1);
+    let before = world.nodes["k1"].clone();
+    let mut labelled = before.clone();
+    labelled.labels.extend(words(&[("disk", "ssd")]));
+    see(&mut world, labelled);
+    let promised = template(&mut world).expect("learned");
+    assert_eq!(promised.labels.get("disk").map(String::as_str), Some("ssd"));
+    see(&mut world, before);
+    let promised = template(&mut world).expect("learned");
+    assert_eq!(promised.labels.get("disk"), None);
+}
+
+/// The Node of `k1` is like this from now on.
+fn see(world: &mut World, node: NodeSeen) {
+    world.nodes.insert("k1".into(), node.clone());
+    world.tell(Fact::NodeSeen(node));
+    world.run_for(1_000);
 }
 
 fn drift(world: &mut World) -> Option<String> {
