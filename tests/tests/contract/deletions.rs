@@ -1,11 +1,21 @@
 //! Giving machines back before they have joined, and what may not be given back.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use proto_autoscaler::ExternalGrpcNode;
-use tests::{harness::wait, recorder::Wish};
+use serde_json::json;
+use tests::{
+    harness::wait,
+    hollow::{Faults, Power},
+    recorder::{Record, Wish},
+};
 use tonic::Code;
 
-use super::floor::{Behind, LIMIT, group, on_paper, on_shelf, plan, refused, shared};
+use super::floor::{Behind, LIMIT, group, on_paper, on_shelf, packets, plan, refused, shared};
+
+/// What a relay sends for one order to wake.
+const PACKETS_OF_ONE_WAKE: u32 = 3;
 
 #[test]
 fn c24_deleting_a_machine_that_is_being_created_takes_the_wish_back() -> Result<()> {
@@ -21,6 +31,71 @@ fn c24_deleting_a_machine_that_is_being_created_takes_the_wish_back() -> Result<
         ensure!(group.creating().await? == ["c24b"]);
         group.caller.delete_nodes(group.name, vec![fake]).await?;
         ensure!(group.target().await? == 1);
+        group.agrees().await
+    })
+}
+
+#[test]
+fn c24_no_packet_leaves_for_a_machine_that_was_deleted_while_it_booted_or_waited() -> Result<()> {
+    shared(async |stage| {
+        let mut plan = plan("c24sent", &["c24d", "c24e", "c24f"]);
+        // It waits for somebody who can wake it.
+        let unreachable = json!({"wakeOnLAN": {"segment": "garage"}});
+        plan.otherwise.insert("c24f", unreachable);
+        let group = group(stage, plan, Behind::Nothing).await?;
+        group.increase(3).await?;
+        group.until_packets(&["c24d", "c24e"]).await?;
+        let deleted = ["c24d", "c24f"].map(|name| group.caller.fake_node(name, "unregistered"));
+        group
+            .caller
+            .delete_nodes(group.name, deleted.to_vec())
+            .await?;
+        ensure!(group.target().await? == 1 && group.creating().await? == ["c24e"]);
+        let deleting = group.deleting().await?;
+        ensure!(!deleting.contains(&"c24f".to_owned()), "{deleting:?}");
+        // A relay could wake it from here on.
+        let reachable = json!({"wakeOnLAN": {"segment": null}});
+        group.edit_machine("c24f", reachable).await?;
+        let again =
+            |records: &[Record]| (packets(records, "c24e") > PACKETS_OF_ONE_WAKE).then_some(());
+        let what = "a second wake for the one that is still wanted";
+        stage.recorder.until(LIMIT, what, again).await?;
+        // Theirs would have been due before.
+        let records = stage.recorder.records();
+        let left = ["c24d", "c24f"].map(|name| packets(&records, name));
+        ensure!(left[0] <= PACKETS_OF_ONE_WAKE && left[1] == 0, "{left:?}");
+        group.agrees().await
+    })
+}
+
+#[test]
+fn c24_machine_that_comes_up_although_it_was_deleted_is_stopped_and_leaves_no_node() -> Result<()> {
+    shared(async |stage| {
+        let group = on_shelf(stage, "c24late", &["c24h"]).await?;
+        let slow = Faults {
+            boots_slower_by: Duration::from_secs(10),
+            ..Faults::default()
+        };
+        group.hollow["c24h"].set_faults(slow);
+        stage.recorder.ask("c24h", Wish::On);
+        group.increase(1).await?;
+        group.hollow["c24h"].until(Power::Booting, LIMIT).await?;
+        let fake = group.caller.fake_node("c24h", "unregistered");
+        group.caller.delete_nodes(group.name, vec![fake]).await?;
+        stage.recorder.ask("c24h", Wish::Off);
+        ensure!(group.target().await? == 0 && group.creating().await?.is_empty());
+        group.agrees().await?;
+        group.hollow["c24h"].until(Power::Off, LIMIT).await?;
+        stage.until_phase("c24h", "Sleeping").await?;
+        stage.until_no_node("c24h").await?;
+        wait::until(LIMIT, "it is off the list", async || {
+            let left = group.instances().await?;
+            ensure!(left.is_empty(), "{left:?}");
+            Ok(())
+        })
+        .await?;
+        let moved = (stage.recorder.wakes("c24h"), stage.recorder.stops("c24h"));
+        ensure!(moved == (1, 1), "{moved:?}");
         group.agrees().await
     })
 }
