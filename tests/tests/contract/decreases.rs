@@ -1,10 +1,11 @@
 //! Fewer machines: only such as have not joined, and in any order with deletions.
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use tests::recorder::Wish;
 use tonic::Code;
 
-use super::floor::{Group, on_paper, plan, refused, shared};
+use super::floor::{Behind, Group, group, on_paper, plan, refused, shared};
 
 /// Machines of which only the first ones have something behind them.
 async fn half_hollow<'a>(
@@ -39,6 +40,26 @@ fn c29_decrease_cancels_the_newest_machines_that_have_not_joined_and_no_others()
         ensure!(group.target().await? == 1 && group.creating().await?.is_empty());
         ensure!(group.running().await? == ["c29a"]);
         group.agrees().await
+    })
+}
+
+#[test]
+fn c29_decrease_cancels_a_machine_that_nobody_could_wake_before_a_newer_one_that_boots()
+-> Result<()> {
+    shared(async |stage| {
+        let mut plan = plan("c29power", &["c29x", "c29y", "c29z"]);
+        let unreachable = json!({"wakeOnLAN": {"segment": "garage"}});
+        plan.otherwise.insert("c29y", unreachable);
+        let group = group(stage, plan, Behind::Nothing).await?;
+        group.increase(3).await?;
+        group.until_packets(&["c29x", "c29z"]).await?;
+        for left in [&["c29x", "c29z"][..], &["c29x"], &[]] {
+            group.caller.decrease(group.name, -1).await?;
+            ensure!(group.creating().await? == left, "{left:?} were due");
+            ensure!(group.target().await? == i32::try_from(left.len())?);
+            group.agrees().await?;
+        }
+        Ok(())
     })
 }
 
