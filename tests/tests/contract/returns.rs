@@ -27,7 +27,8 @@ pub(crate) const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 const CANDIDATE: &str = "DeletionCandidateOfClusterAutoscaler";
 /// Keeps the autoscaler from counting a Node before everything on it is right.
 const STARTUP: &str = "startup-taint.cluster-autoscaler.kubernetes.io/homelab-autoscaler";
-const GROUP_LABEL: &str = "homelab-autoscaler.dev/group";
+/// Names the group of a Node.
+pub(crate) const GROUP_LABEL: &str = "homelab-autoscaler.dev/group";
 const FOREIGN: &str = "aws:///elsewhere/i-1";
 
 /// Taints with the cordon that goes with them.

@@ -15,6 +15,7 @@ use tonic::Code;
 
 use super::{
     floor::{Behind, Group, group, plan, refused, shared},
+    returns::GROUP_LABEL,
     told::{until_condition_of_group, until_warned},
 };
 
@@ -42,6 +43,7 @@ fn c36_template_of_sleeping_machines_is_a_whole_node_that_is_ready() -> Result<(
             ("kubernetes.io/os", "linux"),
             ("kubernetes.io/arch", "amd64"),
             ("rack", "left"),
+            (GROUP_LABEL, "c36"),
         ] {
             let carried = metadata.labels.get(label).map(String::as_str);
             ensure!(carried == Some(value), "{label}: {carried:?}");
