@@ -1,10 +1,13 @@
 //! Which group a Node is in: real Nodes, Nodes that the autoscaler makes up, Nodes that are none of ours.
 
 use anyhow::{Result, ensure};
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
 use proto_autoscaler::ExternalGrpcNode;
-use serde_json::json;
-use tests::harness::wait;
+use serde_json::{from_value, json};
+use tests::{
+    cluster_stage::{POWER_OFF, objects::has_taint},
+    harness::wait,
+};
 
 use super::floor::{
     Behind, Group, LIMIT, group as add, on_paper, on_shelf, plan, shared, state_of,
@@ -55,6 +58,47 @@ fn c08_unknown_and_unmanaged_nodes_have_no_group_and_no_error() -> Result<()> {
             nobody.is_empty() && nothing.is_empty(),
             "{nobody}, {nothing}"
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn c08_node_of_the_control_plane_and_node_of_an_unmanaged_machine_have_no_group_and_stay()
+-> Result<()> {
+    shared(async |stage| {
+        let group = on_paper(stage, "c08nodes", &["c08p", "c08u"]).await?;
+        group.increase(2).await?;
+        let (nodes, params) = (stage.nodes(), PostParams::default());
+        let control_plane = json!({"node-role.kubernetes.io/control-plane": ""});
+        for (machine, labels) in [("c08p", control_plane), ("c08u", json!({}))] {
+            ensure!(group.caller.group_of(machine).await? == "lab/c08nodes");
+            let provider_id = group.caller.provider_id(machine);
+            let node = json!({
+                "metadata": {"name": machine, "labels": labels},
+                "spec": {"providerID": provider_id},
+            });
+            nodes.create(&params, &from_value(node)?).await?;
+        }
+        let unmanaged = json!({"power": "Unmanaged"});
+        group.edit_machine("c08u", unmanaged).await?;
+        for machine in group.machines {
+            let id = group.caller.provider_id(machine);
+            let id = id.as_str();
+            for (provider_id, name) in [(id, *machine), (id, ""), ("", *machine)] {
+                wait::until(LIMIT, "no group", async || {
+                    let named = group_of(&group, provider_id, name).await?;
+                    ensure!(named.is_empty(), "{provider_id} {name}: {named}");
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+        ensure!(group.target().await? == 0 && group.instances().await?.is_empty());
+        for machine in group.machines {
+            let node = nodes.get(machine).await?;
+            ensure!(!has_taint(&node, POWER_OFF), "{node:?}");
+            nodes.delete(machine, &DeleteParams::default()).await?;
+        }
         Ok(())
     })
 }
