@@ -22,6 +22,8 @@ mod leaders;
 mod lists;
 #[path = "contract/lookups.rs"]
 mod lookups;
+#[path = "contract/lost.rs"]
+mod lost;
 #[path = "contract/outages.rs"]
 mod outages;
 #[path = "contract/prices.rs"]

@@ -25,7 +25,8 @@ fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
 }
 
-async fn node_price(group: &Group<'_>, node: ExternalGrpcNode) -> Result<f64, Status> {
+/// The price of a Node in that hour.
+pub(crate) async fn node_price(group: &Group<'_>, node: ExternalGrpcNode) -> Result<f64, Status> {
     let request = PricingNodePriceRequest {
         node: Some(node),
         start_timestamp: at(FROM),
@@ -38,7 +39,7 @@ async fn node_price(group: &Group<'_>, node: ExternalGrpcNode) -> Result<f64, St
 }
 
 /// The price of a Pod that asks for one CPU.
-async fn pod_price(group: &Group<'_>) -> Result<f64, Status> {
+pub(crate) async fn pod_price(group: &Group<'_>) -> Result<f64, Status> {
     let cpu = core_v1::Quantity { string: "1".into() };
     let resources = core_v1::ResourceRequirements {
         requests: [("cpu".to_owned(), cpu)].into(),
