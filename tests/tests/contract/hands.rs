@@ -42,7 +42,8 @@ fn c06_maximum_does_not_fall_below_the_target_while_a_running_machine_is_not_hea
 }
 
 #[test]
-fn c44_machine_switched_on_by_hand_counts_and_leaves_the_target_when_it_has_failed() -> Result<()> {
+fn c44_machine_switched_on_by_hand_counts_until_it_has_failed_or_is_switched_off_by_hand()
+-> Result<()> {
     let mut group = plan("c44", &["c44a", "c44b"]);
     group.spec["requireProof"] = false.into();
     group.spec["maxSize"] = 1.into();
@@ -77,6 +78,20 @@ fn c44_machine_switched_on_by_hand_counts_and_leaves_the_target_when_it_has_fail
         group.stage.until_no_node("c44a").await?;
         ensure!(group.target().await? == 1);
         group.agrees().await?;
+
+        group.until_running(&["c44b"]).await?;
+        group.hollow["c44b"].press_button();
+        wait::until(LIMIT, "nothing counts any more", async || {
+            let target = group.target().await?;
+            ensure!(target == 0, "{target}");
+            Ok(())
+        })
+        .await?;
+        ensure!(group.hollow["c44b"].power() == Power::Off);
+        group.stage.until_no_node("c44b").await?;
+        group.agrees().await?;
+        let left = group.instances().await?;
+        ensure!(left.is_empty(), "{left:?}");
         let recorder = &group.stage.recorder;
         for machine in group.machines {
             let moved = (recorder.wakes(machine), recorder.stops(machine));
