@@ -135,6 +135,14 @@ impl Coordinator {
         self.running()?.signal(Signal::CONT)
     }
 
+    /// Asks it to stop and waits for its end: it gives its Lease back.
+    ///
+    /// # Errors
+    /// When it does not run, or goes on.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.running()?.stop(LIMIT).await.map(drop)
+    }
+
     /// Waits until it has ended by itself.
     ///
     /// # Errors

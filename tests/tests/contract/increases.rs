@@ -1,14 +1,18 @@
 //! Asking for machines: at once, all or nothing, and never twice.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Result, ensure};
 use futures::future::join_all;
-use proto_autoscaler::NodeGroupIncreaseSizeRequest;
-use tests::recorder::Wish;
+use proto_autoscaler::{NodeGroupIncreaseSizeRequest, instance_status::InstanceState};
+use tests::{
+    cluster_stage::{Election, Plan},
+    harness::wait,
+    recorder::Wish,
+};
 use tonic::{Code, Request};
 
-use super::floor::{on_paper, on_shelf, refused, shared};
+use super::floor::{LIMIT, alone, on_paper, on_shelf, refused, shared};
 
 #[test]
 fn c12_target_is_the_number_of_instances_that_are_not_deleting() -> Result<()> {
@@ -155,5 +159,62 @@ fn c20_increase_whose_deadline_has_passed_changes_nothing() -> Result<()> {
         group.increase(2).await?;
         ensure!(group.target().await? == 2);
         group.agrees().await
+    })
+}
+
+#[test]
+fn c20_increase_whose_deadline_passes_after_its_commit_is_listed_and_not_repeated() -> Result<()> {
+    let lab = Plan {
+        others: &[],
+        // Much longer than the answers are held back.
+        election: Election("40s", "30s", "1s"),
+        ..Plan::quick(Vec::new())
+    };
+    alone(lab, async |stage| {
+        on_paper(stage, "c20kept", &["c20d", "c20e", "c20f"]).await?;
+        let (replica, cable) = stage.start_replica_on_cable().await?;
+        stage.coordinator.stop().await?;
+        let serving = |state: &serde_json::Value| state["serving"] == true;
+        replica.coordinator.until("it leads", serving).await?;
+        let caller = replica.caller()?;
+        caller.refresh().await?;
+        cable.hold_answers();
+        let mut late = Request::new(NodeGroupIncreaseSizeRequest {
+            delta: 1,
+            id: caller.group_id("c20kept"),
+        });
+        late.set_timeout(Duration::from_secs(2));
+        let late = caller.client.clone().node_group_increase_size(late).await;
+        let code = late.as_ref().err().map(tonic::Status::code);
+        let fits = [Code::DeadlineExceeded, Code::Cancelled];
+        ensure!(code.is_some_and(|code| fits.contains(&code)), "{late:?}");
+        let stored = async || {
+            let status = stage.groups().get("c20kept").await?.status;
+            let wanted = status.and_then(|status| status.wanted);
+            anyhow::Ok(wanted.map_or(0, |wanted| wanted.machines.len()))
+        };
+        ensure!(stored().await? == 1, "it was committed in time");
+        // While nobody knows, target and list say the same all the same.
+        let target = caller.target("c20kept").await?;
+        let listed = caller.instances("c20kept").await?.len();
+        ensure!(usize::try_from(target)? == listed, "{target}, {listed}");
+
+        cable.let_answers_through();
+        let creating = async || {
+            let state = InstanceState::InstanceCreating;
+            anyhow::Ok(caller.listed("c20kept", state).await?)
+        };
+        wait::until(LIMIT, "the machine is listed", async || {
+            let creating = creating().await?;
+            ensure!(creating == ["c20d"], "{creating:?}");
+            Ok(())
+        })
+        .await?;
+        ensure!(caller.look("c20kept").await? == 1);
+        // The autoscaler asks again, having looked: for another one.
+        caller.increase("c20kept", 1).await?;
+        ensure!(caller.target("c20kept").await? == 2 && stored().await? == 2);
+        ensure!(creating().await? == ["c20d", "c20e"]);
+        Ok(())
     })
 }
