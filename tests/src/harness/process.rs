@@ -141,7 +141,7 @@ impl Process {
         let _reaped_already = self.child.wait();
     }
 
-    fn pid(&self) -> Result<Pid> {
+    pub(super) fn pid(&self) -> Result<Pid> {
         i32::try_from(self.child.id())
             .ok()
             .and_then(Pid::from_raw)

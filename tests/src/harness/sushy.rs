@@ -6,6 +6,7 @@
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{certs::Authority, ports::Port, process::Process, programs, wait, workdir::WorkDir};
@@ -182,6 +183,22 @@ impl Sushy {
             response.text().await.unwrap_or_default()
         );
         Ok(())
+    }
+
+    /// Stops it in its tracks: its connections are taken, and nobody answers on them.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pause(&self) -> Result<()> {
+        kill_process(self.process.pid()?, Signal::STOP).context("pause the emulator")
+    }
+
+    /// Lets it go on, with what was asked meanwhile.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resume(&self) -> Result<()> {
+        kill_process(self.process.pid()?, Signal::CONT).context("resume the emulator")
     }
 
     /// Ends the service by SIGKILL, as if its network cable were pulled.

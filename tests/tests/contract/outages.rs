@@ -2,8 +2,9 @@
 
 use std::error::Error as _;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use proto_autoscaler::{Instance, NodeGroup};
+use serde_json::Value;
 use tests::{
     cluster_stage::{Election, Plan},
     harness::wait,
@@ -12,7 +13,9 @@ use tests::{
 };
 use tonic::{Code, Status};
 
-use super::floor::{Behind, LIMIT, alone, apart, group, on_paper, plan, refused};
+use super::floor::{
+    Behind, LIMIT, alone, apart, asleep, behind_bmcs, group, on_paper, plan, refused,
+};
 
 const FIFTY: &[&str] = &[
     "m00", "m01", "m02", "m03", "m04", "m05", "m06", "m07", "m08", "m09", "m10", "m11", "m12",
@@ -31,13 +34,21 @@ fn lab() -> Plan {
 }
 
 #[test]
-fn c01_reads_are_answered_from_memory_and_sizes_stay_while_the_api_server_is_away() -> Result<()> {
-    apart(lab(), async |stage| {
+fn c01_reads_are_answered_from_memory_and_sizes_stay_while_api_server_agents_and_bmc_are_away()
+-> Result<()> {
+    let behind_bmc = behind_bmcs(plan("c01bmc", &["c01a"]));
+    let lab = Plan {
+        groups: behind_bmc.groups,
+        ..lab().soon_silent()
+    };
+    apart(lab, async |stage| {
+        stage.until_phase("c01a", "Sleeping").await?;
         let before = {
             let group = on_paper(stage, "c01", FIFTY).await?;
             group.increase(2).await?;
-            (group.row().await?, group.instances().await?)
+            (group.caller.groups().await?, group.instances().await?)
         };
+        ensure!(before.0.len() == 2, "{:?}", before.0);
         stage.until_readyz("[+] cluster: connected").await?;
         stage.plane.kill_api_server();
         stage.until_readyz("[-] cluster: not connected").await?;
@@ -45,13 +56,18 @@ fn c01_reads_are_answered_from_memory_and_sizes_stay_while_the_api_server_is_awa
         let same = async || {
             caller.refresh().await?;
             let rows: Vec<NodeGroup> = caller.groups().await?;
-            ensure!(rows == [before.0.clone()], "{rows:?}");
+            ensure!(rows == before.0, "{rows:?}");
             let instances = caller.instances("c01").await?;
             ensure!(instances == before.1, "{instances:?}");
             ensure!(caller.target("c01").await? == 2);
             ensure!(caller.group_of("m00").await? == "lab/c01");
             anyhow::Ok(())
         };
+        same().await?;
+        stage.sushy.as_ref().context("a BMC runs")?.pause()?;
+        stage.stop_relay();
+        let silent = |state: &Value| state["agents"]["relay"]["live"] == false;
+        stage.until("no agent is heard", silent).await?;
         same().await?;
         refused(caller.increase("c01", 1).await, Code::Unavailable)?;
         refused(caller.delete("c01", "m00").await, Code::Unavailable)?;
@@ -107,7 +123,7 @@ fn c16_increase_is_answered_before_the_power_moves_and_survives_a_crash_in_betwe
     };
     alone(lab, async |stage| {
         stage.stop_relay();
-        let silent = |state: &serde_json::Value| state["agents"]["relay"]["live"] == false;
+        let silent = |state: &Value| state["agents"]["relay"]["live"] == false;
         stage.until("nobody can wake", silent).await?;
         let hollow = {
             let mut group = group(stage, plan("c16", &["c16a"]), Behind::Hollow).await?;
@@ -131,6 +147,34 @@ fn c16_increase_is_answered_before_the_power_moves_and_survives_a_crash_in_betwe
         stage.until_phase("c16a", "Running").await?;
         ensure!(stage.recorder.wakes("c16a") == 1);
         drop(hollow);
+        Ok(())
+    })
+}
+
+#[test]
+fn c16_increase_is_answered_while_the_bmc_takes_connections_and_answers_on_none() -> Result<()> {
+    let group = plan("c16bmc", &["c16b"]);
+    alone(behind_bmcs(group.clone()), async |stage| {
+        let group = asleep(stage, &group).await?;
+        let stage = group.stage;
+        let bmc = stage.sushy.as_ref().context("a BMC runs")?;
+        stage.recorder.ask("c16b", Wish::On);
+        bmc.pause()?;
+        group.increase(1).await?;
+        let told = async || {
+            ensure!(group.target().await? == 1);
+            ensure!(group.creating().await? == ["c16b"]);
+            ensure!(group.caller.group_of("c16b").await? == "lab/c16bmc");
+            anyhow::Ok(())
+        };
+        told().await?;
+        let asked = |state: &Value| state["machines"]["c16b"]["why"] == "WakeSent";
+        stage.until("the BMC is asked", asked).await?;
+        told().await?;
+        ensure!(stage.recorder.wakes("c16b") == 0);
+        bmc.resume()?;
+        group.until_running(&["c16b"]).await?;
+        ensure!(stage.recorder.wakes("c16b") == 1);
         Ok(())
     })
 }
