@@ -262,15 +262,8 @@ pub fn amount(quantity: &str) -> u128 {
     let Some((factor, exponent)) = scale(suffix) else {
         return 0;
     };
-    let significant = whole.bytes().chain(fraction.bytes());
-    let mantissa = significant.fold(0_u128, |sum, digit| {
-        sum.saturating_mul(10)
-            .saturating_add(u128::from(digit - b'0'))
-    });
-    let fraction_digits = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
-    let exponent = exponent
-        .saturating_add(BILLIONTHS)
-        .saturating_sub(fraction_digits);
+    let (mantissa, behind) = mantissa(whole, fraction, u128::MAX / factor);
+    let exponent = exponent.saturating_add(BILLIONTHS).saturating_sub(behind);
     // A u128 has 39 digits, so any larger power of ten is beyond it.
     let power = u32::try_from(exponent.unsigned_abs()).ok();
     let power = power.and_then(|power| 10_u128.checked_pow(power));
@@ -282,6 +275,31 @@ pub fn amount(quantity: &str) -> u128 {
         (true, Some(power)) => scaled.div_ceil(power),
         (true, None) => scaled.min(1),
     }
+}
+
+/// The digits of a number as a whole one, and how many of them stand behind the point. Those that would make it more than `most`
+/// are left out, too fine to count: where they are before the point already, the second number is negative.
+fn mantissa(whole: &str, fraction: &str, most: u128) -> (u128, i64) {
+    let longer = |sum: u128, digit: u8| {
+        let sum = sum.checked_mul(10)?.checked_add(u128::from(digit - b'0'));
+        sum.filter(|sum| *sum <= most)
+    };
+    let mut sum = 0;
+    for (taken, digit) in (0_i64..).zip(whole.bytes()) {
+        let Some(next) = longer(sum, digit) else {
+            let length = i64::try_from(whole.len()).unwrap_or(i64::MAX);
+            return (sum, taken - length);
+        };
+        sum = next;
+    }
+    let mut behind = 0;
+    for digit in fraction.bytes() {
+        let Some(next) = longer(sum, digit) else {
+            break;
+        };
+        (sum, behind) = (next, behind + 1);
+    }
+    (sum, behind)
 }
 
 /// One is so many powers of ten of the unit that [`amount`] counts in.
@@ -356,6 +374,9 @@ mod tests {
             ("3.", 3 * ONE),
             ("0.1n", 1),
             ("0.0000000000000000000000000000001E", 1),
+            ("1.0000000000000000000000000000000000000000", ONE),
+            ("1.0000000000000000000000000000000000000001Gi", ONE << 30),
+            ("1000000000000000000000000000000000000000000e-42", ONE),
             ("1e-99999999999", 1),
             ("0e99999999999", 0),
         ] {
