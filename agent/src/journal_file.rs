@@ -30,14 +30,14 @@ impl JournalFile {
     pub(crate) fn load(&self) -> Stored {
         let path = self.folder.join("journal.json");
         let read = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice::<JournalOnDisk>(&bytes).map_err(io::Error::from),
+            Ok(bytes) => decoded(&bytes),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Stored::Readable(Journal::default());
             }
             Err(error) => Err(error),
         };
         match read {
-            Ok(journal) => Stored::Readable(journal.into()),
+            Ok(journal) => Stored::Readable(journal),
             Err(error) => {
                 tracing::error!(
                     path = %path.display(), %error,
@@ -50,7 +50,7 @@ impl JournalFile {
 
     /// Replaces the journal; when this returns, a power cut cannot undo it.
     pub(crate) fn write(&self, journal: &Journal) -> io::Result<()> {
-        let bytes = serde_json::to_vec(&JournalOnDisk::from(journal))?;
+        let bytes = encoded(journal)?;
         let beside = self.folder.join("journal.json.new");
         let mut file = OpenOptions::new()
             .write(true)
@@ -63,6 +63,17 @@ impl JournalFile {
         std::fs::rename(&beside, self.folder.join("journal.json"))?;
         File::open(&self.folder)?.sync_all()
     }
+}
+
+/// The journal in the bytes of its file.
+pub(crate) fn decoded(bytes: &[u8]) -> io::Result<Journal> {
+    let journal: JournalOnDisk = serde_json::from_slice(bytes)?;
+    Ok(journal.into())
+}
+
+/// The bytes of its file.
+pub(crate) fn encoded(journal: &Journal) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&JournalOnDisk::from(journal))?)
 }
 
 #[derive(Serialize, Deserialize)]

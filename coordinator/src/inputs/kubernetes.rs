@@ -9,6 +9,8 @@ mod cluster;
 mod complaints;
 mod declared;
 mod election;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod intake;
 mod leadership;
 mod lists;

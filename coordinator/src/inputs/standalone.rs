@@ -8,6 +8,8 @@ mod board;
 mod declared;
 mod folder;
 mod follow;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod socket;
 
 pub use super::declaration::Declaration;

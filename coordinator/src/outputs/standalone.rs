@@ -5,6 +5,8 @@
 //! Not here: commands to agents (`commands`), the lab's files and the local socket (`inputs::standalone`).
 
 mod events;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod store;
 mod stored;
 mod writer;

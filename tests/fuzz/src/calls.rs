@@ -1,4 +1,4 @@
-//! What comes over gRPC: messages, the header with the time limit, certificates.
+//! What comes over gRPC: messages, the headers that are read, certificates.
 
 use std::fmt::Debug;
 
@@ -43,17 +43,34 @@ pub(crate) fn messages(bytes: &[u8]) {
             }
         }
         b'n' => {
-            let _ = decoded::<PricingNodePriceRequest>(bytes).map(|asked| asked.interval());
+            if let Some(asked) = decoded::<PricingNodePriceRequest>(bytes) {
+                money(fuzz::price_of_node(asked));
+            }
         }
         b'p' => {
             if let Some(asked) = decoded::<PricingPodPriceRequest>(bytes) {
-                let _ = asked.interval();
                 let _ = decoded::<Pod>(asked.encoded_pod());
+                money(fuzz::price_of_pod(&asked));
             }
         }
         b'N' => drop(decoded::<Node>(bytes)),
         b'P' => drop(decoded::<Pod>(bytes)),
         _ => drop(decoded::<ExternalGrpcNode>(bytes)),
+    }
+}
+
+/// The autoscaler compares prices, so each must be a number.
+fn money(price: Option<f64>) {
+    if let Some(price) = price {
+        assert!(price.is_finite() && price >= 0.0, "{price}");
+    }
+}
+
+pub(crate) fn user_agent(bytes: &[u8]) {
+    if let Some(text) = super::text(bytes)
+        && let Some(version) = fuzz::autoscaler_version(text)
+    {
+        assert_eq!(version.to_string().parse(), Ok(version), "{text:?}");
     }
 }
 

@@ -5,25 +5,33 @@
 
 mod agents;
 mod calls;
+mod stored;
 mod texts;
 
 /// A decoder and its name, which is also that of the folder with its inputs.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 19] = [
     ("addresses", texts::addresses),
+    ("agent-journal", stored::journal),
     ("agent-toml", texts::agent_toml),
     ("amounts", texts::amounts),
     ("autoscaler-messages", calls::messages),
     ("certificate", calls::certificate),
+    ("certificate-pairs", stored::pairs),
     ("grpc-timeout", calls::grpc_timeout),
     ("lab-yaml", texts::lab_yaml),
+    ("local-requests", texts::local_requests),
+    ("lock-annotations", texts::lock_annotations),
     ("mqtt-commands", agents::commands),
     ("mqtt-envelope", agents::envelope),
     ("mqtt-reports", agents::reports),
     ("mqtt-topics", agents::topics),
     ("redfish-replies", texts::redfish_replies),
+    ("resource-statuses", stored::statuses),
+    ("stored-values", stored::values),
+    ("user-agent", calls::user_agent),
 ];
 
 /// The decoder of this name.

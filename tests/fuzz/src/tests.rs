@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use coordinator::inputs::autoscaler;
+use coordinator::outputs::standalone::fuzz as store;
+use coordinator_crds::{GroupStatus, NodeStatus};
+
 use super::*;
 
 fn folder(kind: &str, name: &str) -> PathBuf {
@@ -47,4 +51,31 @@ fn seeds_are_few_and_small() {
         let bytes: usize = seeds.iter().map(Vec::len).sum();
         assert!(seeds.len() <= 16 && bytes <= 16_384, "{name}");
     }
+}
+
+/// What a decoder refuses at once leads the fuzzer nowhere.
+#[test]
+fn seeds_of_what_is_stored_are_read() {
+    for seed in inputs("seeds", "agent-journal") {
+        assert!(agent::fuzz::journal(&seed).is_some());
+    }
+    for seed in inputs("seeds", "stored-values") {
+        let json = text(&seed[1..]).unwrap();
+        let read = match seed[0] {
+            b'g' => store::group(json).is_some(),
+            _ => store::machine(json).is_some(),
+        };
+        assert!(read, "{json}");
+    }
+    for seed in inputs("seeds", "resource-statuses") {
+        let read = match seed[0] {
+            b'g' => serde_json::from_slice::<GroupStatus>(&seed[1..]).map(drop),
+            _ => serde_json::from_slice::<NodeStatus>(&seed[1..]).map(drop),
+        };
+        read.unwrap();
+    }
+    let authority = fs::read_to_string(folder("seeds", "certificate-pairs").join("authority"));
+    let said = autoscaler::fuzz::pairs(&authority.unwrap(), stored::NOW);
+    // It is an authority, so nobody's certificate to serve with or to call with.
+    assert!(said.iter().all(|told| !told.contains("Pem")), "{said:?}");
 }

@@ -1,9 +1,14 @@
-//! What people and BMCs write: documents, configuration, amounts, addresses, answers.
+//! What people and BMCs write: documents, configuration, amounts, addresses, locks, requests, answers.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use coordinator_crds::{Quantity, Threshold, duration, lab};
+use coordinator::documents::{self, Place};
+use coordinator::inputs::{kubernetes, standalone};
+use coordinator_core::amount;
+use coordinator_crds::lab::{self, Lab};
+use coordinator_crds::{Quantity, Threshold, duration};
 use hardware::MacAddress;
 use hardware::redfish::{BmcAddress, Fingerprint};
 use hardware::wake_on_lan::SecureOn;
@@ -23,14 +28,34 @@ fn reread<T: FromStr + Display>(text: &str) {
 }
 
 pub(crate) fn lab_yaml(bytes: &[u8]) {
-    if let Some(text) = super::text(bytes)
-        && let Err(findings) = lab::read([("lab.yaml", text)])
-    {
-        assert!(!findings.is_empty(), "a refusal says why");
-        for finding in findings {
-            let line = finding.to_string();
-            assert!(!line.is_empty());
+    let Some(text) = super::text(bytes) else {
+        return;
+    };
+    match lab::read([("lab.yaml", text)]) {
+        Ok(lab) => declared(&lab),
+        Err(findings) => {
+            assert!(!findings.is_empty(), "a refusal says why");
+            for finding in findings {
+                let line = finding.to_string();
+                assert!(!line.is_empty());
+            }
         }
+    }
+}
+
+/// What a valid lab means to the core.
+fn declared(lab: &Lab) {
+    let judged = documents::judge(&lab.groups, &lab.nodes);
+    for node in &lab.nodes {
+        for place in [Place::Cluster, Place::Standalone] {
+            let spec = documents::machine_spec(node, place, judged.values().next());
+            assert_eq!(spec.id, documents::machine_id(node));
+        }
+    }
+    for group in &lab.groups {
+        let spec = documents::group_spec(group);
+        let most = spec.max_size.unwrap_or(u32::MAX);
+        assert!(spec.min_size <= most, "{} of at most {most}", spec.min_size);
     }
 }
 
@@ -65,7 +90,50 @@ pub(crate) fn amounts(bytes: &[u8]) {
         let fraction = threshold.fraction();
         assert!((0.0..=1.0).contains(&fraction), "{text:?} is {fraction}");
     }
-    let _ = serde_json::from_str::<Quantity>(text);
+    if serde_json::from_str::<Quantity>(text).is_ok() {
+        // It stands in JSON, so as a text or as a number.
+        quantity(text.trim().trim_matches('"'));
+    }
+    quantity(text);
+}
+
+/// Zeros that mean nothing change nothing, and a plain number counts as itself.
+fn quantity(text: &str) {
+    let billionths = amount(text);
+    if let Ok(number) = text.parse::<u64>() {
+        assert_eq!(billionths, u128::from(number) * 1_000_000_000, "{text:?}");
+    }
+    if billionths == 0 || text.starts_with('+') {
+        return;
+    }
+    assert_eq!(amount(&format!("+{text}")), billionths, "{text:?}");
+    assert_eq!(amount(&format!("0{text}")), billionths, "{text:?}");
+    let suffix = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, suffix) = text.split_at(suffix.unwrap_or(text.len()));
+    let point = if number.contains('.') { "" } else { "." };
+    for zeros in ["0", "00000000000000000000000000000000000000000"] {
+        let longer = format!("{number}{point}{zeros}{suffix}");
+        assert_eq!(amount(&longer), billionths, "{text:?} as {longer:?}");
+    }
+}
+
+/// Annotations as JSON, text by name.
+pub(crate) fn lock_annotations(bytes: &[u8]) {
+    let Ok(annotations) = serde_json::from_slice::<BTreeMap<String, String>>(bytes) else {
+        return;
+    };
+    let now_ms = 1_000;
+    if let Some(lock) = kubernetes::fuzz::lock(&annotations, now_ms) {
+        assert!(lock.ends_ms > now_ms);
+        // It becomes a condition's message, which the API server takes up to this length.
+        assert!(lock.said.len() <= 32_768, "{}", lock.said.len());
+    }
+}
+
+pub(crate) fn local_requests(bytes: &[u8]) {
+    if let Some((node, wish)) = standalone::fuzz::ask(bytes) {
+        assert!(wish.is_some(), "what is asked of {node:?} is never lost");
+    }
 }
 
 pub(crate) fn addresses(bytes: &[u8]) {

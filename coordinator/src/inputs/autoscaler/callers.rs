@@ -41,7 +41,7 @@ impl Callers {
 
 /// The version in `cluster-autoscaler/1.36.1 …`. The autoscaler itself sends its gRPC library's name only; whoever wraps or
 /// builds it may set this.
-fn version(agent: &str) -> Option<AutoscalerVersion> {
+pub(super) fn version(agent: &str) -> Option<AutoscalerVersion> {
     let (_, rest) = agent.split_once("cluster-autoscaler/")?;
     rest.split_ascii_whitespace().next()?.parse().ok()
 }

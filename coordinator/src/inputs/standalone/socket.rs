@@ -185,10 +185,19 @@ struct Clerk {
 /// A request of a person.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "verb", rename_all = "camelCase")]
-enum Request {
+pub(super) enum Request {
     Status,
     Ask { node: String, ask: Ask },
     AgentConfig,
+}
+
+/// What a person wants of a machine, as the core takes it; nothing if the ask says nothing.
+pub(super) fn wish(machine: &MachineId, ask: Ask) -> Option<coordinator_core::Request> {
+    let asked = NodeStatus {
+        ask: Some(ask),
+        ..NodeStatus::default()
+    };
+    documents::ask(machine, &asked)
 }
 
 impl Clerk {
@@ -237,11 +246,7 @@ impl Clerk {
 
     async fn ask(&self, machine: &MachineId, ask: Ask) -> Value {
         let id = ask.id.clone();
-        let asked = NodeStatus {
-            ask: Some(ask),
-            ..NodeStatus::default()
-        };
-        let Some(request) = documents::ask(machine, &asked) else {
+        let Some(request) = wish(machine, ask) else {
             // An ask that was not taken before is always a request.
             return refusal("InvalidArgument", "the request says nothing");
         };
