@@ -1,5 +1,7 @@
 //! Certificates for tests.
 
+use std::time::{Duration, SystemTime};
+
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
@@ -24,9 +26,18 @@ impl Authority {
 
     /// One that ends with a year.
     pub(crate) fn until(year: i32) -> Self {
+        Self::with(|params| params.not_after = rcgen::date_time_ymd(year, 1, 1))
+    }
+
+    /// One that ends so long from now.
+    pub(crate) fn lasting(time: Duration) -> Self {
+        Self::with(|params| end_in(params, time))
+    }
+
+    fn with(ending: impl FnOnce(&mut CertificateParams)) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        ending(&mut params);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let cert = params.self_signed(&key).unwrap().pem();
         Self {
@@ -41,12 +52,28 @@ impl Authority {
 
     /// A pair that ends with a year.
     pub(crate) fn sign_until(&self, name: &str, year: i32) -> Pair {
+        self.sign_with(name, |params| {
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        })
+    }
+
+    /// A pair that ends so long from now.
+    pub(crate) fn sign_lasting(&self, name: &str, time: Duration) -> Pair {
+        self.sign_with(name, |params| end_in(params, time))
+    }
+
+    fn sign_with(&self, name: &str, ending: impl FnOnce(&mut CertificateParams)) -> Pair {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        ending(&mut params);
         let cert = params.signed_by(&key, &self.issuer).unwrap().pem();
         Pair { cert, key }
     }
+}
+
+fn end_in(params: &mut CertificateParams, time: Duration) {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + time;
 }
 
 /// Writes the three files, over those that are there.

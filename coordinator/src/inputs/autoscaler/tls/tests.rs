@@ -129,6 +129,51 @@ fn certificates_that_have_ended_are_told_by_their_flag() {
     }
 }
 
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+#[test]
+fn certificates_that_end_within_fourteen_days_are_told_by_their_flag_and_the_days_left() {
+    let folder = tempfile::tempdir().unwrap();
+    // An hour more, so that the test may take its time.
+    let (soon, later) = (13 * DAY + DAY / 24, 15 * DAY);
+    for (server, authority, told) in [
+        (soon, later, &["--grpc-cert"][..]),
+        (later, soon, &["--grpc-client-ca"]),
+        (soon, soon, &["--grpc-cert", "--grpc-client-ca"]),
+        (later, later, &[]),
+    ] {
+        let authority = Authority::lasting(authority);
+        let pair = authority.sign_lasting("localhost", server);
+        let opened = files(&folder, &authority.cert, &pair);
+        let opened = Files::open(opened, Metrics::unregistered()).unwrap();
+        let said = logged(|| opened.remind());
+        assert_eq!(said.len(), told.len(), "{said:?}");
+        for (line, flag) in said.iter().zip(told) {
+            assert!(line.contains("WARN") && line.contains("days=13"), "{line}");
+            assert!(line.contains(&format!("from=\"{flag}\"")), "{line}");
+        }
+    }
+}
+
+#[test]
+fn whoever_serves_with_a_certificate_that_ends_soon_is_told_at_the_start_and_once_a_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let pair = authority.sign_lasting("localhost", 13 * DAY);
+    let opened = files(&folder, &authority.cert, &pair);
+    let opened = Files::open(opened, Metrics::unregistered()).unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    let said = logged(|| {
+        runtime.block_on(async {
+            let followed = tokio::time::timeout(DAY + DAY / 2, opened.follow());
+            followed.await.unwrap_err();
+        });
+    });
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said.iter().all(|line| line.contains("WARN")), "{said:?}");
+}
+
 #[test]
 fn an_ended_authority_beside_a_current_one_is_no_reason_to_worry() {
     let folder = tempfile::tempdir().unwrap();
