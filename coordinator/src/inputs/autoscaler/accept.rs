@@ -21,8 +21,9 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use super::tls::Latest;
 use crate::metrics::{Metrics, TurnedAway};
 
-/// Connections at once. The autoscaler has one; the rest is for probes and for people.
-pub(super) const CONNECTIONS: usize = 32;
+/// Connections at once. The autoscaler has one; the rest is for probes and for people. Each may leave as many answers lying as it
+/// may have calls, so together with that number this one bounds memory.
+pub(super) const CONNECTIONS: usize = 16;
 /// What every HTTP/2 client says first. From there on it is asked for signs of life, and let go if it gives none.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Peers that have connected and not yet proven who they are. More wait in the system's queue.

@@ -21,11 +21,12 @@ use super::{deadline, to_status};
 use crate::clock;
 use crate::metrics::{Metrics, TurnedAway};
 
-/// Calls at once. The autoscaler's own are a dozen: its loop, its cache, and one for each machine that it lets go.
+/// Calls at once. The autoscaler's own are a dozen: its loop, its cache, and one for each machine that it lets go. Each may hold a
+/// request of full length in memory.
 ///
 /// Beyond that the answer is Unavailable: nothing has been done, so the same call may come again. `ResourceExhausted` would
 /// read like a group without spare machines. The autoscaler itself treats both alike.
-pub(super) const CALLS: usize = 128;
+pub(super) const CALLS: usize = 32;
 
 /// So much sooner than tonic a call that takes too long is ended here: tonic would say CANCELLED, and nobody would count it.
 const HEAD_START: Duration = Duration::from_millis(2);

@@ -1,7 +1,7 @@
 //! The listener of the service: plain text or mutual TLS, with bounds for everything that a peer can make it hold.
 //! Holds: on a stop every connection gets GOAWAY, so that the autoscaler reconnects instead of waiting for a timeout.
-//! Holds: memory is bounded for each connection by streams, for all by [`CONNECTIONS`] and `CALLS`, also when a peer never
-//! reads its answers.
+//! Holds: memory is bounded also where a peer never reads: a stream counts until its answer is sent or given up, so no more answers
+//! lie than `CONNECTIONS` have [`STREAMS`], and no more requests are half here than there are `CALLS`.
 
 use std::future::Future;
 use std::io;
@@ -27,8 +27,9 @@ use crate::metrics::Metrics;
 /// A connection that does not answer pings for this long is cut: its peer vanished without a word.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Calls at once on one connection. A caller that wants more waits by itself, without an error: the limit is announced.
-/// It also bounds the answers that wait for a peer that never reads them.
-pub(super) const STREAMS: u32 = 64;
+/// The autoscaler lets go of ten machines at a time and asks little beside that. It also bounds the answers that wait for a peer
+/// that never reads them: it keeps nobody else from being served.
+pub(super) const STREAMS: u32 = 16;
 /// Longest request, in bytes: an object of Kubernetes has at most 1.5 MiB, and no call carries more than one for each Node.
 pub(super) const REQUEST: usize = 2 << 20;
 

@@ -9,14 +9,14 @@ use super::raw::{Raw, code_of};
 use super::*;
 
 /// Metrics that can be scraped.
-fn scraped() -> (Metrics, Registry) {
+pub(super) fn scraped() -> (Metrics, Registry) {
     let (_, view) = tokio::sync::watch::channel(Arc::new(View::default()));
     let mut registry = Registry::default();
     (Metrics::register(&mut registry, view), registry)
 }
 
 /// How many calls of a method ended with a code.
-fn counted(registry: &Registry, method: &str, code: &str) -> u64 {
+pub(super) fn counted(registry: &Registry, method: &str, code: &str) -> u64 {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
     let labels = format!("{{method=\"{method}\",code=\"{code}\"}} ");
