@@ -1,5 +1,7 @@
 //! Fewer machines: whom a decrease takes first, and deletions and decreases in any order, with restarts in between.
 
+use std::collections::BTreeMap;
+
 use coordinator_core::{Answer, Fact, InstanceState, Joins, MachineId, PhaseName, WakeOnLan};
 
 use crate::declare::{
@@ -88,6 +90,7 @@ use Move::{Ask, Decrease, Delete, Fail, Settle};
 /// A story: each move with the machines that are wanted after it.
 type Story = &'static [(Move, &'static [&'static str])];
 
+const MACHINES: [&str; 4] = ["m1", "m2", "m3", "m4"];
 /// This machine never boots.
 const DEAD: &str = "m3";
 
@@ -212,18 +215,34 @@ fn check(world: &mut World, expected: &[&str], at: &str) {
     assert_eq!(target, expected.len(), "target, {at}");
 }
 
+/// How often each machine had been woken when it was found unwanted first: no wake may follow.
+type Idle = BTreeMap<&'static str, usize>;
+
+fn check_idle(world: &World, idle: &mut Idle, wanted: &[&str], at: &str) {
+    for machine in MACHINES {
+        let wakes = world.wakes(machine);
+        if wanted.contains(&machine) {
+            idle.remove(machine);
+        } else {
+            let before = *idle.entry(machine).or_insert(wakes);
+            assert_eq!(wakes, before, "{machine} is woken although unwanted, {at}");
+        }
+    }
+}
+
 #[test]
 fn deletions_and_decreases_keep_target_and_list_together_in_any_order_and_over_restarts() {
     for (name, story) in STORIES {
         for restarts in [false, true] {
-            let machines = ["m1", "m2", "m3", "m4"];
-            let specs = std::iter::once(group()).chain(machines.map(kubelet));
+            let specs = std::iter::once(group()).chain(MACHINES.map(kubelet));
             let mut world = World::new(specs.collect());
             world.sims.get_mut(DEAD).expect("declared").never_boots = true;
+            let mut idle = Idle::new();
             for (step, expected) in *story {
                 let at = format!("{name}: {step:?}, restarts: {restarts}");
                 make(&mut world, *step);
                 check(&mut world, expected, &at);
+                check_idle(&world, &mut idle, expected, &at);
                 if restarts {
                     world.restart();
                     check(&mut world, expected, &format!("{at}, after a restart"));
@@ -232,7 +251,8 @@ fn deletions_and_decreases_keep_target_and_list_together_in_any_order_and_over_r
             world.run_for(1_200_000);
             let (_, last) = story.last().expect("a story");
             check(&mut world, last, name);
-            for machine in machines {
+            check_idle(&world, &mut idle, last, name);
+            for machine in MACHINES {
                 let runs = last.contains(&machine) && machine != DEAD;
                 let at = format!("{name}: {machine}, restarts: {restarts}");
                 assert_eq!(world.sims[machine].on, runs, "{at}");
