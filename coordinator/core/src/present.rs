@@ -237,6 +237,7 @@ fn machine_view(
         namespace: machine.spec.namespace.clone(),
         group: machine.spec.group.clone(),
         node_name: machine.spec.node_name.clone(),
+        agent: machine.spec.agent.clone(),
         wanted: wished.wish,
         power,
         phase: machine.phase_name(),

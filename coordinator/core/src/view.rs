@@ -136,6 +136,8 @@ pub struct MachineView {
     pub group: GroupId,
     /// Its core Node's name.
     pub node_name: String,
+    /// The agent on its host.
+    pub agent: AgentId,
     /// What is wished for it.
     pub wanted: Wish,
     /// Its power as established.

@@ -153,6 +153,7 @@ fn shown() -> View {
         namespace: "lab".into(),
         group: workers(),
         node_name: "nuc1".into(),
+        agent: coordinator_core::AgentId::new("nuc1"),
         wanted: Wish::Running,
         power: PowerRecord::default(),
         phase: PhaseName::Waking,

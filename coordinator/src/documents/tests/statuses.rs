@@ -9,6 +9,7 @@ pub(crate) fn machine_view() -> MachineView {
         namespace: "lab".into(),
         group: GroupId::new("lab/workers"),
         node_name: "nuc1".into(),
+        agent: AgentId::new("nuc1"),
         wanted: Wish::Running,
         power: core::PowerRecord::default(),
         phase: PhaseName::Running,

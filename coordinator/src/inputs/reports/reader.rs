@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use coordinator_core::{AgentId, AgentInfo, Fact};
+use coordinator_core::{AgentId, AgentInfo, Fact, MachineId, View};
 use proto_mqtt::key::{PublicKey, RESULT_KID, TrustedKeys};
 use proto_mqtt::report::{
     Health, Heartbeat, HostNic, Inventory, LastResults, ResultBody, ResultState, Status,
@@ -19,7 +19,7 @@ use crate::clock;
 use crate::engine::Handle;
 use crate::metrics::Metrics;
 
-/// Agents that are remembered beyond one for each declared machine, and complaints; the broker's users are not trusted.
+/// Agents of no declared machine that are remembered, and complaints: relays are among them, and the broker's users are not trusted.
 pub(super) const MOST_STRANGERS: usize = 4096;
 /// Longest part of a foreign topic that is logged, in bytes.
 const LOGGED_TOPIC: usize = 100;
@@ -34,6 +34,8 @@ pub(super) struct Reader {
     readings: Readings,
     /// What each agent said of itself: inventory and highest token come in different messages.
     agents: HashMap<AgentId, Arc<AgentInfo>>,
+    /// Those that were of no declared machine when they were first heard.
+    strangers: HashSet<AgentId>,
     /// Names of the interfaces of each agent's host, by address: some messages only carry the latter.
     interfaces: HashMap<AgentId, Interfaces>,
     complained: HashSet<(String, &'static str)>,
@@ -46,6 +48,7 @@ impl Reader {
             metrics,
             readings,
             agents: HashMap::new(),
+            strangers: HashSet::new(),
             interfaces: HashMap::new(),
             complained: HashSet::new(),
         }
@@ -103,7 +106,7 @@ impl Reader {
         {
             Arc::make_mut(info).high_water = high_water;
             facts.push(Fact::AgentInfo(Arc::clone(info)));
-        } else if self.has_room(agent) && !high_water.is_empty() {
+        } else if !high_water.is_empty() && self.admits(agent) {
             // The inventory is on its way: both are stored at the broker.
             let entry = self.agents.entry(agent.clone());
             let info = entry.or_insert_with(|| Arc::new(unknown(agent)));
@@ -113,9 +116,9 @@ impl Reader {
     }
 
     fn inventory(&mut self, agent: &AgentId, inventory: &Inventory) -> Result<Vec<Fact>, String> {
-        if !self.has_room(agent) {
+        if !self.admits(agent) {
             return Err(format!(
-                "more than {MOST_STRANGERS} agents beyond the declared machines"
+                "more than {MOST_STRANGERS} agents of no declared machine"
             ));
         }
         let mut info = parse::info(agent, inventory);
@@ -130,9 +133,11 @@ impl Reader {
         Ok(vec![Fact::AgentInfo(info)])
     }
 
-    fn health(&self, agent: &AgentId, health: Health, retain: bool) -> Vec<Fact> {
-        let reading = Reading::new(health, clock::now().wall_ms, retain);
-        self.readings.came(agent, reading);
+    fn health(&mut self, agent: &AgentId, health: Health, retain: bool) -> Vec<Fact> {
+        if self.admits(agent) {
+            let reading = Reading::new(health, clock::now().wall_ms, retain);
+            self.readings.came(agent, reading);
+        }
         Vec::new()
     }
 
@@ -225,9 +230,16 @@ impl Reader {
         }
     }
 
-    fn has_room(&self, agent: &AgentId) -> bool {
-        let room = MOST_STRANGERS + self.engine.current().machines.len();
-        self.agents.len() < room || self.agents.contains_key(agent)
+    /// Whether an agent may be remembered: whoever invents names takes no place of a declared machine's.
+    fn admits(&mut self, agent: &AgentId) -> bool {
+        if self.strangers.contains(agent) || is_declared(&self.engine.current(), agent) {
+            return true;
+        }
+        let has_room = self.strangers.len() < MOST_STRANGERS;
+        if has_room {
+            self.strangers.insert(agent.clone());
+        }
+        has_room
     }
 
     fn complain(&mut self, whose: String, kind: &'static str, detail: &dyn std::fmt::Display) {
@@ -241,6 +253,16 @@ impl Reader {
         tracing::warn!(whose, kind, %detail, "message unreadable; more of this kind are only counted");
         self.complained.insert((whose, kind));
     }
+}
+
+/// Whether it is the agent of a machine; most bear their machine's name.
+fn is_declared(view: &View, agent: &AgentId) -> bool {
+    let namesake = view.machines.get(&MachineId::new(agent.as_str()));
+    namesake.is_some_and(|machine| machine.agent == *agent)
+        || view
+            .machines
+            .values()
+            .any(|machine| machine.agent == *agent)
 }
 
 fn decoded<P: Payload>(payload: &[u8]) -> Result<P, String> {

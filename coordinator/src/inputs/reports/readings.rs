@@ -1,5 +1,5 @@
 //! The latest sensors of each agent, for people: nothing is decided by them.
-//! Holds: unsigned and possibly old, so each carries when it came; the number of agents is bounded.
+//! Holds: unsigned and possibly old, so each carries when it came. Not here: how many agents there may be (`reader`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -7,9 +7,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use coordinator_core::AgentId;
 use proto_mqtt::report::Health;
 use serde::Serialize;
-
-/// Agents whose sensors are kept; a lab has far fewer, and the broker's users are not trusted.
-const MOST: usize = 4096;
 
 /// What an agent's sensors said last.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,9 +43,7 @@ pub struct Readings {
 impl Readings {
     pub(super) fn came(&self, agent: &AgentId, reading: Reading) {
         let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
-        if latest.len() < MOST || latest.contains_key(agent) {
-            latest.insert(agent.clone(), reading);
-        }
+        latest.insert(agent.clone(), reading);
     }
 
     /// The latest reading of an agent.

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use coordinator_core::{
-    Action, AgentId, AgentState, AgentView, MachineId, Now, PowerRead, Report, ReportState, Token,
-    View,
+    Action, AgentId, AgentState, AgentView, MachineId, MachineView, Now, PowerRead, Report,
+    ReportState, Token, View,
 };
 use proto_mqtt::key::{RESULT_KID, Signer};
 use proto_mqtt::report::{
@@ -78,9 +78,19 @@ impl Core for Recorder {
             ..View::default()
         };
         view.agents.insert(AgentId::new("pi"), Arc::new(agent));
-        let machine = Arc::new(machine_view());
-        let ids = (0..self.machines).map(|number| MachineId::new(&number.to_string()));
-        view.machines = ids.map(|id| (id, Arc::clone(&machine))).collect();
+        for number in 0..self.machines {
+            let id = MachineId::new(&format!("m{number}"));
+            // The first machine's agent bears its name, the others' do not.
+            let agent = match number {
+                0 => AgentId::new("m0"),
+                other => AgentId::new(&format!("agent-of-m{other}")),
+            };
+            let machine = MachineView {
+                agent,
+                ..machine_view()
+            };
+            view.machines.insert(id, Arc::new(machine));
+        }
         Arc::new(view)
     }
 }

@@ -40,14 +40,26 @@ async fn nothing_that_arrives_gives_a_wrong_fact_or_a_panic() {
 }
 
 #[tokio::test]
-async fn agents_beyond_the_declared_machines_are_only_remembered_up_to_a_number() {
-    let machines = 2;
-    let mut bench = Bench::among(machines).await;
+async fn strangers_are_only_remembered_up_to_a_number_and_take_no_place_of_a_declared_machine() {
+    let mut bench = Bench::among(2).await;
     let payload = inventory().encode();
-    for number in 0..MOST_STRANGERS + machines {
+    let sensors = br#"{"v": 1, "at_up_s": 1, "load1": 0.5, "mem_used_pct": 20.0}"#;
+    for number in 0..MOST_STRANGERS {
         let topic = format!("hla/v1/a/a{number}/inv");
         assert_eq!(bench.facts_of(&topic, &payload, true).await.len(), 1);
     }
     let one_more = bench.facts_of("hla/v1/a/pi/inv", &payload, true).await;
     assert_eq!(one_more, []);
+    let known = bench.facts_of("hla/v1/a/a0/inv", &payload, true).await;
+    assert_eq!(known.len(), 1);
+    for declared in ["m0", "agent-of-m1"] {
+        let topic = format!("hla/v1/a/{declared}/inv");
+        let told = bench.facts_of(&topic, &payload, true).await;
+        assert_eq!(told.len(), 1, "{declared}");
+        let topic = format!("hla/v1/a/{declared}/health");
+        bench.facts_of(&topic, sensors, false).await;
+        assert!(bench.readings.of(&AgentId::new(declared)).is_some());
+    }
+    bench.facts_of("hla/v1/a/pi/health", sensors, false).await;
+    assert!(bench.readings.of(&agent()).is_none());
 }
