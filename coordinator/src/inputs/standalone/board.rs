@@ -101,23 +101,28 @@ impl Board {
 
     /// Follows the view, so that a condition's transition time is when it moved and not when somebody looked.
     pub async fn follow(&self, mut view: watch::Receiver<Arc<View>>) {
+        let mut before = Arc::default();
         while view.changed().await.is_ok() {
             let now = Arc::clone(&view.borrow_and_update());
             let declared = Arc::clone(&self.declared.borrow());
-            self.remember(&declared, &now);
+            self.remember(&declared, (&before, &now));
+            before = now;
             time::sleep(PACE).await;
         }
     }
 
-    /// Shows the conditions to nobody: one status at a time, because a thousand of them take megabytes.
-    fn remember(&self, declared: &Declared, view: &View) {
+    /// Shows the conditions of what has changed to nobody: one status at a time, because a thousand of them take megabytes.
+    fn remember(&self, declared: &Declared, (before, now): (&View, &View)) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let showing = self.showing(view);
+        let showing = self.showing(now);
+        // A group's say what its members do, and are few.
         for id in declared.groups.keys() {
             showing.group(id, &mut last);
         }
         for id in declared.nodes.keys() {
-            showing.node(id, &mut last);
+            if !is_same(before.machines.get(id), now.machines.get(id)) {
+                showing.node(id, &mut last);
+            }
         }
         last.keep(declared);
     }
@@ -133,6 +138,13 @@ impl Board {
             },
         }
     }
+}
+
+/// What has not changed is one value in both snapshots.
+fn is_same(before: Option<&Arc<MachineView>>, now: Option<&Arc<MachineView>>) -> bool {
+    before
+        .zip(now)
+        .is_some_and(|(before, now)| Arc::ptr_eq(before, now))
 }
 
 impl Moved {

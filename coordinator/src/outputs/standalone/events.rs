@@ -48,7 +48,7 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Inner {
     events: VecDeque<Shown>,
-    /// In their stored form, which takes half the room of a record and is looked at only to show it.
+    /// In their stored form, which takes half the room of a record: each is read only to show its machine.
     records: BTreeMap<MachineId, Box<str>>,
     wishes: BTreeMap<GroupId, GroupRecord>,
 }
