@@ -1,6 +1,7 @@
 //! A way to the provider on which every call is written down as it passes, whoever makes it.
 //! In: a connection to the provider. Out: an address for an autoscaler, and the calls in the order in which they came.
-//! Holds: each call goes through with its deadline, its metadata and its body as they are, and so does its answer.
+//! Holds: each call goes through with its deadline, its metadata and its body as they are, and so does its answer; it is written down
+//! before the provider hears of it, so one that its caller gives up is there as well, without an outcome.
 //! Not here: calls that fail on the way; see `unsteady`.
 
 use std::{
@@ -19,7 +20,7 @@ use proto_autoscaler::{
     NodeGroupNodesRequest, NodeGroupTargetSizeRequest, NodeGroupTemplateNodeInfoRequest,
     SERVICE_NAME,
 };
-use tokio::{net::TcpListener, task::AbortHandle, time::Instant};
+use tokio::{net::TcpListener, task::AbortHandle};
 use tonic::{
     Code, Status,
     body::Body,
@@ -29,8 +30,7 @@ use tonic::{
 };
 
 use crate::{
-    ca_model::{Call, CallLog, Outcome, Rpc},
-    recorder::clock_ms,
+    ca_model::{CallLog, Outcome, Rpc, calls::About},
     unsteady::forwarded,
 };
 
@@ -76,7 +76,7 @@ impl Wiretap {
         self.address.to_string()
     }
 
-    /// Every call that was answered, in the order of the answers.
+    /// Every call that has come, in order.
     #[must_use]
     pub const fn calls(&self) -> &CallLog {
         &self.calls
@@ -127,22 +127,13 @@ impl Passage {
         let body = axum::body::to_bytes(axum::body::Body::new(body), LARGEST).await;
         let body = body.context("read a request")?;
         let about = About::of(rpc, body.get(FRAME..).unwrap_or_default());
-        let (at_ms, started) = (clock_ms(), Instant::now());
+        let sent = rpc.map(|rpc| self.calls.sent(rpc, about));
         let whole = Body::new(axum::body::Body::from(body));
         let answer = forwarded(self.provider, Request::from_parts(head, whole)).await;
-        let outcome = match &answer {
-            Ok(answer) => outcome(answer),
-            Err(fault) => Outcome::Failed(Code::Unavailable, format!("{fault:#}")),
-        };
-        if let Some(rpc) = rpc {
-            self.calls.push(Call {
-                at_ms,
-                took: started.elapsed(),
-                rpc,
-                group: about.group,
-                delta: about.delta,
-                nodes: about.nodes,
-                outcome,
+        if let Some(sent) = sent {
+            sent.answered(match &answer {
+                Ok(answer) => outcome(answer),
+                Err(fault) => Outcome::Failed(Code::Unavailable, format!("{fault:#}")),
             });
         }
         answer
@@ -157,14 +148,6 @@ fn outcome(answer: &Response<Body>) -> Outcome {
         }
         Some(_) | None => Outcome::Ok(String::new()),
     }
-}
-
-/// What a request is about.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct About {
-    group: String,
-    delta: i32,
-    nodes: Vec<String>,
 }
 
 impl About {

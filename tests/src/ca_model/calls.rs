@@ -1,15 +1,23 @@
-//! The log of the model's RPCs: arguments, result, moment.
+//! A log of RPCs: arguments, result, moment.
 //! Out: [`Call`]s for assertions, counts, and the wishes in them for the recorder.
+//! Holds: a call is written down when it is sent, so one that gets no answer is in the log as well.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tonic::Code;
 
-use crate::recorder::{Ask, Wish};
+use crate::recorder::{Ask, Wish, clock_ms};
+
+/// An error of these kinds leaves open whether the provider has done it.
+const UNDECIDED: [Code; 4] = [
+    Code::DeadlineExceeded,
+    Code::Unknown,
+    Code::Cancelled,
+    Code::Unavailable,
+];
 
 /// The RPCs of the service; the model asks for no prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +81,8 @@ impl Rpc {
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
+    /// Without an answer so far: it is under way, or whoever sent it has given it up.
+    Open,
     /// With this answer, as text.
     Ok(String),
     /// With this status.
@@ -84,8 +94,6 @@ pub enum Outcome {
 pub struct Call {
     /// Boot clock in milliseconds, before it was sent.
     pub at_ms: u64,
-    /// Until the answer.
-    pub took: Duration,
     /// Which.
     pub rpc: Rpc,
     /// The group, where the request names one.
@@ -104,9 +112,48 @@ impl Call {
     pub const fn is_ok(&self) -> bool {
         matches!(self.outcome, Outcome::Ok(_))
     }
+
+    /// Whether nobody can tell if the provider has done it.
+    #[must_use]
+    pub fn is_undecided(&self) -> bool {
+        match &self.outcome {
+            Outcome::Open => true,
+            Outcome::Ok(_) => false,
+            Outcome::Failed(code, _) => UNDECIDED.contains(code),
+        }
+    }
 }
 
-/// Every call of a model, in order; clones share one log.
+/// What a request is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct About {
+    /// The group, where the request names one.
+    pub(crate) group: String,
+    /// The delta of a size change.
+    pub(crate) delta: i32,
+    /// Provider ids in the request.
+    pub(crate) nodes: Vec<String>,
+}
+
+/// The place of a call in its log; the call stays open if this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Sent {
+    log: CallLog,
+    index: usize,
+}
+
+impl Sent {
+    /// Writes down how the call ended.
+    pub(crate) fn answered(self, outcome: Outcome) {
+        let mut calls = self.log.lock();
+        let call = &mut calls[self.index];
+        tracing::debug!(rpc = ?call.rpc, group = %call.group, delta = call.delta, ?outcome, "call");
+        call.outcome = outcome;
+    }
+}
+
+/// Calls in the order in which they were sent; clones share one log.
 #[derive(Debug, Clone, Default)]
 pub struct CallLog {
     calls: Arc<Mutex<Vec<Call>>>,
@@ -151,19 +198,7 @@ impl CallLog {
         let calls = self.lock();
         let changes = calls.iter().filter(|call| call.rpc.changes_size());
         let mut asks = Vec::new();
-        // An error of these kinds leaves open whether the provider has done it.
-        let open = [
-            Code::DeadlineExceeded,
-            Code::Unknown,
-            Code::Cancelled,
-            Code::Unavailable,
-        ];
-        for call in changes {
-            if let Outcome::Failed(code, _) = &call.outcome
-                && !open.contains(code)
-            {
-                continue;
-            }
+        for call in changes.filter(|call| call.is_ok() || call.is_undecided()) {
             if call.rpc == Rpc::NodeGroupDeleteNodes {
                 let machines = call.nodes.iter().filter_map(|id| machine_of(id));
                 asks.extend(machines.map(|name| Ask::one(call.at_ms, &name, Wish::Off)));
@@ -180,9 +215,23 @@ impl CallLog {
         asks
     }
 
-    pub(crate) fn push(&self, call: Call) {
-        tracing::debug!(rpc = ?call.rpc, group = %call.group, delta = call.delta, outcome = ?call.outcome, "call");
-        self.lock().push(call);
+    /// Writes down a call that is sent now.
+    pub(crate) fn sent(&self, rpc: Rpc, about: About) -> Sent {
+        let call = Call {
+            at_ms: clock_ms(),
+            rpc,
+            group: about.group,
+            delta: about.delta,
+            nodes: about.nodes,
+            outcome: Outcome::Open,
+        };
+        let index = {
+            let mut calls = self.lock();
+            calls.push(call);
+            calls.len() - 1
+        };
+        let log = self.clone();
+        Sent { log, index }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
@@ -197,7 +246,6 @@ mod tests {
     fn call(rpc: Rpc, delta: i32, nodes: &[&str], outcome: Outcome) -> Call {
         Call {
             at_ms: 7,
-            took: Duration::ZERO,
             rpc,
             group: "g".into(),
             delta,
@@ -218,22 +266,24 @@ mod tests {
         let ok = || Outcome::Ok(String::new());
         let failed = |code| Outcome::Failed(code, String::new());
         let log = CallLog::default();
-        log.push(call(Rpc::Refresh, 0, &[], ok()));
-        log.push(call(Rpc::NodeGroupIncreaseSize, 2, &[], ok()));
-        log.push(call(
+        let push = |call| log.lock().push(call);
+        push(call(Rpc::Refresh, 0, &[], ok()));
+        push(call(Rpc::NodeGroupIncreaseSize, 2, &[], ok()));
+        push(call(
             Rpc::NodeGroupIncreaseSize,
             9,
             &[],
             failed(Code::FailedPrecondition),
         ));
-        log.push(call(
+        push(call(
             Rpc::NodeGroupIncreaseSize,
             1,
             &[],
             failed(Code::DeadlineExceeded),
         ));
-        log.push(call(Rpc::NodeGroupDeleteNodes, 0, &["p/a", "p/x"], ok()));
-        log.push(call(Rpc::NodeGroupDecreaseTargetSize, -1, &[], ok()));
+        push(call(Rpc::NodeGroupDeleteNodes, 0, &["p/a", "p/x"], ok()));
+        push(call(Rpc::NodeGroupDecreaseTargetSize, -1, &[], ok()));
+        push(call(Rpc::NodeGroupIncreaseSize, 1, &[], Outcome::Open));
         let machine_of = |id: &str| (id == "p/a").then(|| "a".to_owned());
         let members = |_: &str| vec!["a".to_owned(), "b".to_owned()];
         let expected = [
@@ -241,8 +291,9 @@ mod tests {
             Ask::any(7, &["a", "b"], 1, Wish::On),
             Ask::one(7, "a", Wish::Off),
             Ask::any(7, &["a", "b"], 1, Wish::Off),
+            Ask::any(7, &["a", "b"], 1, Wish::On),
         ];
         assert_eq!(log.asks(machine_of, members), expected);
-        assert_eq!(log.counts()[&Rpc::NodeGroupIncreaseSize], 3);
+        assert_eq!(log.counts()[&Rpc::NodeGroupIncreaseSize], 4);
     }
 }

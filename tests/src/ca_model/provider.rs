@@ -5,11 +5,9 @@
 use std::time::Duration;
 
 use proto_autoscaler::{self as proto, cloud_provider_client::CloudProviderClient};
-use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 
-use super::calls::{Call, CallLog, Outcome, Rpc};
-use crate::recorder::clock_ms;
+use super::calls::{About, CallLog, Outcome, Rpc};
 
 /// The logged client.
 #[derive(Debug, Clone)]
@@ -17,14 +15,6 @@ pub(super) struct Provider {
     client: CloudProviderClient<Channel>,
     timeout: Duration,
     pub(super) log: CallLog,
-}
-
-/// What a call is about, for its log entry.
-#[derive(Debug, Clone, Default)]
-struct About {
-    group: String,
-    delta: i32,
-    nodes: Vec<String>,
 }
 
 impl About {
@@ -74,23 +64,13 @@ impl Provider {
         about: About,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Status> {
-        let at_ms = clock_ms();
-        let started = Instant::now();
+        let sent = self.log.sent(rpc, about);
         let late = |_elapsed| Err(Status::deadline_exceeded("no answer in time"));
         let timed = tokio::time::timeout(self.timeout, call).await;
         let result = timed.unwrap_or_else(late).map(Response::into_inner);
-        let outcome = match &result {
+        sent.answered(match &result {
             Ok(answer) => Outcome::Ok(format!("{answer:?}")),
             Err(status) => Outcome::Failed(status.code(), status.message().to_owned()),
-        };
-        self.log.push(Call {
-            at_ms,
-            took: started.elapsed(),
-            rpc,
-            group: about.group,
-            delta: about.delta,
-            nodes: about.nodes,
-            outcome,
         });
         result
     }

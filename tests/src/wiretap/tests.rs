@@ -8,19 +8,26 @@ use proto_autoscaler::{
     ExternalGrpcNode, NodeGroupIncreaseSizeRequest, RefreshRequest,
     cloud_provider_client::CloudProviderClient,
 };
+use tokio::sync::Notify;
 use tonic::transport::Endpoint;
 
 use super::*;
 
-/// Says no to everything and keeps the heads of requests.
-#[derive(Debug, Clone, Default)]
-struct Refuses(Arc<Mutex<Vec<HeaderMap>>>);
+/// In the head of a request that is never answered.
+const SILENCE: &str = "x-silence";
 
-impl NamedService for Refuses {
+/// Says no to everything, but for what is never answered, and keeps the heads of requests.
+#[derive(Debug, Clone, Default)]
+struct Grump {
+    heads: Arc<Mutex<Vec<HeaderMap>>>,
+    heard: Arc<Notify>,
+}
+
+impl NamedService for Grump {
     const NAME: &'static str = SERVICE_NAME;
 }
 
-impl Service<Request<Body>> for Refuses {
+impl Service<Request<Body>> for Grump {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -30,8 +37,15 @@ impl Service<Request<Body>> for Refuses {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        self.0.lock().unwrap().push(request.headers().clone());
-        Box::pin(async { Ok(Status::resource_exhausted("none left").into_http()) })
+        self.heads.lock().unwrap().push(request.headers().clone());
+        self.heard.notify_one();
+        let silent = request.headers().contains_key(SILENCE);
+        Box::pin(async move {
+            if silent {
+                std::future::pending::<()>().await;
+            }
+            Ok(Status::resource_exhausted("none left").into_http())
+        })
     }
 }
 
@@ -40,21 +54,31 @@ async fn channel(address: &str) -> Channel {
     endpoint.connect_lazy()
 }
 
-#[tokio::test]
-async fn call_passes_with_deadline_and_metadata_and_is_written_down_with_its_answer() {
+/// A way to the provider, and a client that goes it.
+async fn tapped(provider: &Grump) -> (Wiretap, CloudProviderClient<Channel>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let provider = Refuses::default();
     let serve = Server::builder()
         .add_service(provider.clone())
         .serve_with_incoming(TcpIncoming::from(listener));
-    let _server = tokio::spawn(serve);
+    tokio::spawn(serve);
     let tap = Wiretap::to(channel(&address).await).await.unwrap();
-    let mut client = CloudProviderClient::new(channel(&tap.address()).await);
-    let mut request = tonic::Request::new(NodeGroupIncreaseSizeRequest {
+    let client = CloudProviderClient::new(channel(&tap.address()).await);
+    (tap, client)
+}
+
+fn increase() -> tonic::Request<NodeGroupIncreaseSizeRequest> {
+    tonic::Request::new(NodeGroupIncreaseSizeRequest {
         id: "lab/packet".into(),
         delta: 3,
-    });
+    })
+}
+
+#[tokio::test]
+async fn call_passes_with_deadline_and_metadata_and_is_written_down_with_its_answer() {
+    let provider = Grump::default();
+    let (tap, mut client) = tapped(&provider).await;
+    let mut request = increase();
     request.set_timeout(Duration::from_secs(5));
     request
         .metadata_mut()
@@ -62,7 +86,7 @@ async fn call_passes_with_deadline_and_metadata_and_is_written_down_with_its_ans
     let refused = client.node_group_increase_size(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert_eq!(refused.message(), "none left");
-    let heads = provider.0.lock().unwrap().clone();
+    let heads = provider.heads.lock().unwrap().clone();
     assert_eq!(heads[0]["x-who"], "me");
     assert_eq!(heads[0]["grpc-timeout"], "5000000u");
     let heard = tap.calls().all();
@@ -74,6 +98,25 @@ async fn call_passes_with_deadline_and_metadata_and_is_written_down_with_its_ans
     let unheard = client.refresh(RefreshRequest {}).await;
     assert!(unheard.is_err());
     assert_eq!(tap.calls().all()[1].rpc, Rpc::Refresh);
+}
+
+#[tokio::test]
+async fn call_that_its_caller_gives_up_is_written_down_in_its_place_without_an_outcome() {
+    let provider = Grump::default();
+    let (tap, mut client) = tapped(&provider).await;
+    let mut request = increase();
+    request
+        .metadata_mut()
+        .insert(SILENCE, "please".parse().unwrap());
+    tokio::select! {
+        answer = client.node_group_increase_size(request) => panic!("{answer:?}"),
+        () = provider.heard.notified() => {}
+    }
+    assert!(client.refresh(RefreshRequest {}).await.is_err());
+    let heard = tap.calls().all();
+    let rpcs: Vec<_> = heard.iter().map(|call| call.rpc).collect();
+    assert_eq!(rpcs, [Rpc::NodeGroupIncreaseSize, Rpc::Refresh]);
+    assert_eq!((heard[0].delta, &heard[0].outcome), (3, &Outcome::Open));
 }
 
 #[test]
