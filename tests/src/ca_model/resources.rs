@@ -52,25 +52,25 @@ impl Resources {
         }
     }
 
-    /// The greater of the used shares of cpu and memory, from 0 to 1.
+    /// The greater of the used shares of cpu and memory, from 0 to 1; `None` where there is no cpu or no memory to use.
     #[must_use]
-    pub fn utilisation(&self, used: &Self) -> f64 {
-        share(used.cpu_milli, self.cpu_milli).max(share(used.memory, self.memory))
+    pub fn utilisation(&self, used: &Self) -> Option<f64> {
+        let cpu = share(used.cpu_milli, self.cpu_milli)?;
+        let memory = share(used.memory, self.memory)?;
+        Some(cpu.max(memory))
     }
 
-    /// The used shares of cpu and memory, added up.
+    /// The used shares of cpu and memory, added up; of what there is none counts for nothing.
     #[must_use]
     pub fn weight(&self, used: &Self) -> f64 {
-        share(used.cpu_milli, self.cpu_milli) + share(used.memory, self.memory)
+        let cpu = share(used.cpu_milli, self.cpu_milli);
+        let memory = share(used.memory, self.memory);
+        cpu.unwrap_or_default() + memory.unwrap_or_default()
     }
 }
 
-fn share(used: u64, all: u64) -> f64 {
-    if all == 0 {
-        0.0
-    } else {
-        used as f64 / all as f64
-    }
+fn share(used: u64, all: u64) -> Option<f64> {
+    (all > 0).then(|| used as f64 / all as f64)
 }
 
 impl std::iter::Sum for Resources {
@@ -149,6 +149,6 @@ mod tests {
     fn utilisation_is_the_greater_share() {
         let node = Resources::parse([("cpu", "4"), ("memory", "8Gi")]).unwrap();
         let used = Resources::parse([("cpu", "1"), ("memory", "4Gi")]).unwrap();
-        assert!((node.utilisation(&used) - 0.5).abs() < 1e-9);
+        assert_eq!(node.utilisation(&used), Some(0.5));
     }
 }

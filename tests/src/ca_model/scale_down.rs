@@ -155,7 +155,7 @@ impl<C: Cluster> CaModel<C> {
     }
 
     /// Whether the Node is hardly used and nothing forbids its removal. Its options are asked for twice: once whether DaemonSets
-    /// count, once for the threshold.
+    /// count, and once for the threshold, if there is anything to hold against it.
     async fn may_go(&self, scan: &Scan, node: &NodeSeen, group: &KnownGroup) -> bool {
         let disabled = node.annotations.get(SCALE_DOWN_DISABLED);
         if node.is_being_deleted(self.options.deletion_window)
@@ -164,12 +164,13 @@ impl<C: Cluster> CaModel<C> {
         {
             return false;
         }
-        let Ok(options) = self.options_of(&group.id).await else {
-            return false;
-        };
         let used = scan.snapshot.pods_on(&node.name);
         let used = used.map(|pod| pod.requests).sum();
-        node.allocatable.utilisation(&used) <= options.utilisation_threshold
+        let Some(utilisation) = node.allocatable.utilisation(&used) else {
+            return false;
+        };
+        let options = self.options_of(&group.id).await;
+        options.is_ok_and(|options| utilisation <= options.utilisation_threshold)
     }
 
     /// Removes what has been unneeded for long enough: empty Nodes together, of those with Pods one.

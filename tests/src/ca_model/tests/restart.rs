@@ -42,7 +42,8 @@ async fn restarted_model_has_forgotten_clocks_and_backoffs() {
         ..running(1)
     };
     let mut stage = stage(world, snapshot, Options::default()).await;
-    stage.snapshot().nodes[0].allocatable = Resources::default();
+    // Too small for the Pod.
+    stage.snapshot().nodes[0].allocatable.cpu_milli = 1_000;
     stage.model.scan().await;
     stage.model.scan().await;
     assert_eq!(stage.changes(), [increase(1)], "in backoff");

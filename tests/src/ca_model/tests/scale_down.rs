@@ -93,6 +93,23 @@ async fn node_above_the_threshold_is_not_unneeded() {
 }
 
 #[tokio::test]
+async fn node_that_offers_no_cpu_or_no_memory_is_never_unneeded() {
+    for (cpu, memory) in [("0", "8Gi"), ("4", "0"), ("0", "0")] {
+        let amounts = [("cpu", cpu), ("memory", memory), ("pods", "110")];
+        let odd = NodeSeen {
+            allocatable: Resources::parse(amounts).unwrap(),
+            ..node(1)
+        };
+        let mut stage = stage(running(1), nodes(vec![odd]), impatient()).await;
+        stage.model.scan().await;
+        assert!(stage.model.unneeded.is_empty(), "{cpu} {memory}");
+        assert_eq!(stage.changes(), [], "{cpu} {memory}");
+        // Twice to count the Node, once whether DaemonSets count, and never for a threshold.
+        assert_eq!(stage.sent(Rpc::NodeGroupGetOptions), 3, "{cpu} {memory}");
+    }
+}
+
+#[tokio::test]
 async fn removal_is_asked_for_again_once_the_time_for_it_is_over() {
     let since = |seconds: u64| TaintSeen {
         value: (unix_seconds() - seconds).to_string(),
