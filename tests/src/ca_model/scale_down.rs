@@ -262,7 +262,7 @@ impl<C: Cluster> CaModel<C> {
         true
     }
 
-    /// Puts soft taints on unneeded Nodes and takes them off the others, a few in each loop.
+    /// Takes soft taints off Nodes that are needed, then puts them on the others, a few in each loop.
     async fn mark(&self, scan: &Scan) {
         let mut ours = Vec::new();
         for node in &scan.snapshot.nodes {
@@ -276,7 +276,9 @@ impl<C: Cluster> CaModel<C> {
             let changes = is_marked != is_unneeded && !node.has_taint(TO_BE_DELETED);
             changes.then_some((&node.name, is_unneeded))
         });
-        for (node, present) in changes.take(SOFT_TAINTS) {
+        let mut changes: Vec<_> = changes.collect();
+        changes.sort_by_key(|(_, is_unneeded)| *is_unneeded);
+        for (node, present) in changes.into_iter().take(SOFT_TAINTS) {
             let taint = OwnTaint::DeletionCandidate;
             if let Err(error) = self.cluster.set_taint(node, taint, present).await {
                 let error = format!("{error:#}");

@@ -11,6 +11,15 @@ fn on(node: &str, cpu: &str) -> PodSeen {
     }
 }
 
+/// Of no group, with room for every Pod.
+fn roomy() -> NodeSeen {
+    NodeSeen {
+        allocatable: Resources::parse([("cpu", "64"), ("memory", "64Gi"), ("pods", "110")])
+            .unwrap(),
+        ..bystander()
+    }
+}
+
 #[tokio::test]
 async fn refused_removal_takes_taint_and_cordon_off() {
     let world = World {
@@ -41,22 +50,71 @@ async fn empty_nodes_go_together_with_an_rpc_each() {
 
 #[tokio::test]
 async fn of_nodes_with_pods_one_goes_at_a_time_beside_the_empty_ones() {
-    let mut snapshot = nodes((1..=4).map(node).collect());
+    let mut snapshot = nodes((1..=4).map(node).chain([roomy()]).collect());
     snapshot.pods = vec![on("node-1", "1"), on("node-2", "1")];
     let mut stage = stage(running(4), snapshot, impatient()).await;
     stage.model.scan().await;
     let mut changes = stage.changes();
     changes.sort_by_key(|(_, _, ids)| ids.clone());
-    // The Pods of the first fit on the second, which then has nowhere to put its own.
     assert_eq!(
         changes,
         [delete(&["p/1"]), delete(&["p/3"]), delete(&["p/4"])]
     );
     assert_eq!(
-        stage.snapshot().pods.len(),
-        1,
-        "those of the first are evicted"
+        stage.snapshot().pods,
+        [on("node-2", "1")],
+        "that of the first is evicted"
     );
+    stage.model.scan().await;
+    assert_eq!(stage.changes().last(), Some(&delete(&["p/2"])));
+}
+
+#[tokio::test]
+async fn at_most_ten_nodes_go_at_once_and_empty_ones_before_one_with_pods() {
+    // Empty, with Pods, and how many of each go in the first loop.
+    let cases = [(12, 0, (10, 0)), (10, 1, (10, 0)), (9, 2, (9, 1))];
+    for (empty, used, gone) in cases {
+        let count = empty + used;
+        let mut snapshot = nodes((1..=count).map(node).chain([roomy()]).collect());
+        let pods = (empty + 1..=count).map(|number| on(&format!("node-{number}"), "1"));
+        snapshot.pods = pods.collect();
+        let mut stage = stage(running(count), snapshot, impatient()).await;
+        stage.model.scan().await;
+        let tainted = |nodes: &[NodeSeen]| {
+            let tainted = nodes.iter().filter(|node| node.has_taint(TO_BE_DELETED));
+            tainted.count()
+        };
+        let seen = stage.snapshot().nodes.clone();
+        let seen = (tainted(&seen[..empty]), tainted(&seen[empty..]));
+        assert_eq!(seen, gone, "{empty} empty ones, {used} with Pods");
+        assert_eq!(stage.changes().len(), gone.0 + gone.1);
+    }
+}
+
+#[tokio::test]
+async fn at_most_ten_soft_taints_change_in_a_loop_and_old_ones_go_first() {
+    let unneeded: Vec<_> = (1..=12).map(node).collect();
+    let mut stage = stage(running(12), nodes(unneeded), Options::default()).await;
+    let marked = |stage: &Stage| -> Vec<usize> {
+        let nodes = stage.snapshot().nodes.clone();
+        let numbered = (1..).zip(nodes);
+        let marked = numbered.filter(|(_, node)| node.has_taint(DELETION_CANDIDATE));
+        marked.map(|(number, _)| number).collect()
+    };
+    stage.model.scan().await;
+    assert_eq!(marked(&stage).len(), 10);
+    stage.model.scan().await;
+    assert_eq!(marked(&stage).len(), 12);
+    // Six lose theirs because they are needed, and six have lost theirs otherwise.
+    for number in 7..=12 {
+        let pod = on(&format!("node-{number}"), "3");
+        stage.snapshot().pods.push(pod);
+        stage.snapshot().nodes[number - 7].taints.clear();
+    }
+    stage.model.scan().await;
+    assert_eq!(marked(&stage), [1, 2, 3, 4]);
+    stage.model.scan().await;
+    assert_eq!(marked(&stage), [1, 2, 3, 4, 5, 6]);
 }
 
 #[tokio::test]
