@@ -35,7 +35,7 @@ impl Cluster for Still {
                 OwnTaint::ToBeDeleted => TO_BE_DELETED,
                 OwnTaint::DeletionCandidate => DELETION_CANDIDATE,
             };
-            if seen.name != node {
+            if seen.name != node || seen.has_taint(key) == present {
                 continue;
             }
             seen.taints.retain(|taint| taint.key != key);

@@ -160,7 +160,7 @@ impl Cluster for Kubernetes {
     }
 }
 
-/// Returns whether anything had to change.
+/// Returns whether anything had to change: a Node that carries the taint, or does not, as it should keeps a person's cordon.
 fn change_taint(node: &mut Node, taint: OwnTaint, present: bool) -> bool {
     let (key, effect) = match taint {
         OwnTaint::ToBeDeleted => (TO_BE_DELETED, "NoSchedule"),
@@ -169,9 +169,7 @@ fn change_taint(node: &mut Node, taint: OwnTaint, present: bool) -> bool {
     let spec = node.spec.get_or_insert_default();
     let taints = spec.taints.get_or_insert_default();
     let is_there = taints.iter().any(|taint| taint.key == key);
-    let cordon = taint == OwnTaint::ToBeDeleted;
-    let cordoned = spec.unschedulable.unwrap_or_default();
-    if is_there == present && (!cordon || cordoned == present) {
+    if is_there == present {
         return false;
     }
     taints.retain(|taint| taint.key != key);
@@ -183,7 +181,7 @@ fn change_taint(node: &mut Node, taint: OwnTaint, present: bool) -> bool {
             time_added: None,
         });
     }
-    if cordon {
+    if taint == OwnTaint::ToBeDeleted {
         spec.unschedulable = present.then_some(true);
     }
     true
@@ -246,4 +244,36 @@ fn requests(pod: &Pod) -> Resources {
         .map(amounts)
         .sum();
     Resources { pods: 1, ..sum }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_cordoned(node: &Node) -> bool {
+        let spec = node.spec.as_ref();
+        spec.and_then(|spec| spec.unschedulable).unwrap_or_default()
+    }
+
+    #[test]
+    fn taint_comes_and_goes_with_its_cordon() {
+        let mut node = Node::default();
+        assert!(change_taint(&mut node, OwnTaint::ToBeDeleted, true));
+        assert!(is_cordoned(&node));
+        assert!(!change_taint(&mut node, OwnTaint::ToBeDeleted, true));
+        assert!(change_taint(&mut node, OwnTaint::ToBeDeleted, false));
+        assert!(!is_cordoned(&node));
+        assert_eq!(node.spec.unwrap().taints.unwrap(), []);
+    }
+
+    #[test]
+    fn cordon_of_a_person_stays_on_a_node_without_the_taint() {
+        let mut node = Node::default();
+        node.spec.get_or_insert_default().unschedulable = Some(true);
+        assert!(!change_taint(&mut node, OwnTaint::ToBeDeleted, false));
+        assert!(is_cordoned(&node));
+        assert!(change_taint(&mut node, OwnTaint::DeletionCandidate, true));
+        assert!(change_taint(&mut node, OwnTaint::DeletionCandidate, false));
+        assert!(is_cordoned(&node));
+    }
 }
