@@ -190,9 +190,21 @@ async fn types_of_gpus_are_asked_for_once() {
     assert_eq!(stage.sent(GetAvailableGpuTypes), 1);
 }
 
-/// What was counted at the real program of version 1.36.1: as many Refresh as loops, one NodeGroups and one template more.
+/// What was counted at the real program of version 1.36.1 in a hundred loops. How many of them its machine took to boot and its Pod ran
+/// was not, so each count holds to a tenth.
+const COUNTED: [(Rpc, usize); 7] = [
+    (Refresh, 101),
+    (NodeGroups, 102),
+    (NodeGroupTargetSize, 244),
+    (NodeGroupForNode, 771),
+    (NodeGroupGetOptions, 205),
+    (NodeGroupTemplateNodeInfo, 102),
+    (NodeGroupNodes, 15),
+];
+
 #[tokio::test]
-async fn hundred_loops_with_one_machine_in_them_make_as_many_calls_as_the_real_program() {
+async fn hundred_loops_with_one_machine_in_them_make_as_many_calls_as_the_real_program_within_a_tenth()
+ {
     let mut stage = stage(spare(6), nodes(vec![bystander()]), impatient()).await;
     for _ in 0..40 {
         stage.model.scan().await;
@@ -220,6 +232,11 @@ async fn hundred_loops_with_one_machine_in_them_make_as_many_calls_as_the_real_p
     }
     assert_eq!(stage.changes(), [increase(1), delete(&["p/1"])]);
     let counts = stage.model.calls().counts();
+    for (rpc, counted) in COUNTED {
+        let off = counts[&rpc].abs_diff(counted);
+        assert!(off * 10 <= counted, "{rpc:?}: {counts:?}");
+    }
+    // As many Refresh as loops, one NodeGroups and one template more.
     assert_eq!(counts[&Refresh], 101);
     assert_eq!(counts[&NodeGroups], 102);
     assert_eq!(counts[&NodeGroupTemplateNodeInfo], 102);
