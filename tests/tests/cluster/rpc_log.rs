@@ -9,8 +9,9 @@
 //! - the same of the loop that grows the group, with [`GROWING`];
 //! - which size changes are asked for in the whole story, exactly, and what is asked once and kept for ever.
 //!
-//! The order leaves `NodeGroupForNode` out: it is asked at nearly every step, and its place depends on the order in which a
-//! cluster lists its Nodes. Where no real autoscaler is named, the model alone is held against the pinned values, and that is said.
+//! The order leaves two out. `NodeGroupForNode` is asked at nearly every step, and its place depends on the order in which a
+//! cluster lists its Nodes. `NodeGroupNodes` comes from a refresher beside the loops, every two minutes, in the middle of any of
+//! them. Where no real autoscaler is named, the model alone is held against the pinned values, and that is said.
 
 use std::ops::RangeInclusive;
 
@@ -205,10 +206,10 @@ fn loops(calls: &[Call]) -> Vec<Vec<Rpc>> {
     loops
 }
 
-/// The kinds in order, those of one kind in a row taken together, without the one whose place is open.
+/// The kinds in order, those of one kind in a row taken together, without the two whose place is open.
 fn in_runs(calls: &[Rpc]) -> Vec<Rpc> {
     let mut runs = calls.to_vec();
-    runs.retain(|rpc| *rpc != Rpc::NodeGroupForNode);
+    runs.retain(|rpc| !matches!(rpc, Rpc::NodeGroupForNode | Rpc::NodeGroupNodes));
     runs.dedup();
     runs
 }
