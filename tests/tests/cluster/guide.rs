@@ -88,7 +88,10 @@ impl Reader {
                 OWN,
                 "logs",
                 "deployment/cluster-autoscaler",
-                ..,
+                "|",
+                "grep",
+                "'Failed",
+                "to'",
             ] => {
                 let failures = self.autoscaler()?.failures(Excuse::Nothing)?;
                 ensure!(failures.is_empty(), "{failures:?}");
@@ -101,7 +104,8 @@ impl Reader {
                 "get",
                 "configmap",
                 "cluster-autoscaler-status",
-                ..,
+                "-o",
+                "yaml",
             ] => {
                 ensure!(self.autoscaler()?.finds_healthy().await?);
                 Ok(())
