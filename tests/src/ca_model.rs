@@ -6,7 +6,6 @@
 mod caches;
 pub mod calls;
 pub mod cluster;
-mod dice;
 mod facts;
 mod instances;
 pub mod options;
@@ -36,8 +35,8 @@ pub use cluster::{Cluster, NodeSeen, PodSeen, Snapshot};
 pub use options::Options;
 pub use resources::Resources;
 
+use crate::dice::Dice;
 use caches::Caches;
-use dice::Dice;
 use instances::Instances;
 use provider::Provider;
 use removals::Removals;

@@ -6,6 +6,7 @@ pub mod ca_model;
 pub mod caller;
 pub mod cluster_stage;
 pub mod demo;
+pub mod dice;
 pub mod guide;
 pub mod harness;
 pub mod hollow;

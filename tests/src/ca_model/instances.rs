@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tonic::Status;
 
-use super::{Event, EventLog, caches::Caches};
+use super::{Event, EventLog, caches::Caches, state::millis};
 
 /// An instance as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +53,7 @@ impl Instances {
         if now_ms < self.next_ms {
             return;
         }
-        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX / 2);
-        self.next_ms = now_ms + interval;
+        self.next_ms = now_ms + millis(interval);
         let groups = caches.groups().await;
         self.lists
             .retain(|id, _| groups.iter().any(|group| group.id == *id));

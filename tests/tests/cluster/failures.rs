@@ -1,6 +1,7 @@
 //! The coordinator, the API server and the broker die in the middle of the work; the end is the same.
 
 use super::*;
+use tests::dice::Dice;
 
 const NAMES: &[&str] = &["k1", "k2"];
 
@@ -15,18 +16,12 @@ async fn killed_at_twenty_random_instants_the_same_end_is_reached_without_a_seco
     plan.timing.push("wake_repeat=3s".to_owned());
     let mut stage = ClusterStage::start(plan, PLANES.own().await?).await?;
     // A fixed seed: the instants differ from kill to kill, not from run to run.
-    let mut dice = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut roll = |most_ms: u64| {
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        Duration::from_millis(dice % most_ms)
-    };
+    let mut dice = Dice::new(0);
     for round in 1..=5 {
         stage.expect_one_of("packet");
         stage.caller()?.increase("packet", 1).await?;
-        interrupt(&mut stage, roll(1_500)).await?;
-        interrupt(&mut stage, roll(1_500)).await?;
+        interrupt(&mut stage, dice.within_ms(1_500)).await?;
+        interrupt(&mut stage, dice.within_ms(1_500)).await?;
         let node = until_one_runs(&stage).await?;
         let caller = stage.caller()?;
         let size = caller.look("packet").await?;
@@ -37,8 +32,8 @@ async fn killed_at_twenty_random_instants_the_same_end_is_reached_without_a_seco
         );
         stage.recorder.ask(&node, Wish::Off);
         caller.delete("packet", &node).await?;
-        interrupt(&mut stage, roll(2_000)).await?;
-        interrupt(&mut stage, roll(4_000)).await?;
+        interrupt(&mut stage, dice.within_ms(2_000)).await?;
+        interrupt(&mut stage, dice.within_ms(4_000)).await?;
         stage.machines[&node].until(Power::Off, LIMIT).await?;
         stage.until_no_node(&node).await?;
         stage.until_phase(&node, "Sleeping").await?;
