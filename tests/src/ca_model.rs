@@ -295,7 +295,7 @@ pub struct RunningModel {
 }
 
 impl RunningModel {
-    /// Stops it between two of its steps; everything it remembers is lost.
+    /// Stops it wherever it waits, in the middle of a call too; everything it remembers is lost.
     pub fn stop(&self) {
         self.task.abort();
     }
