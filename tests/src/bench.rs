@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: how fast and how small the programs are, each figure beside its goal.
 //! In: the name of one benchmark with its options, or none for all of them. Out: one JSON object.
-//! Holds: the programs themselves, on loopback, with a real mosquitto; nothing here judges a figure, and no test asserts one.
+//! Holds: the programs themselves, on loopback, with a real mosquitto, but for the handlers that a call is compared with; nothing
+//! here judges a figure, and no test asserts one.
 
 mod autoscaler;
 mod beats;
@@ -10,7 +11,7 @@ mod footprint;
 mod handlers;
 mod host;
 mod lab;
-mod loops;
+pub(crate) mod loops;
 mod trial;
 mod wakes;
 

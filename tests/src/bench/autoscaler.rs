@@ -39,6 +39,7 @@ const GOAL_REST_PERCENT: f64 = 0.5;
 /// behind by each of 10,000 loops would be more.
 const GOAL_GROWTH_KIB: f64 = 128.0;
 const SMALL: usize = 1_000;
+const LARGE: usize = 15_000;
 const KIB_PER_MIB: f64 = 1024.0;
 
 pub(super) async fn measure(trial: &Trial) -> Result<Value> {
@@ -111,7 +112,11 @@ async fn one_size(nodes: usize, loops: usize) -> Result<(Value, f64)> {
         durations.push(stage.asks.run(&mut stage.client, &mut calls).await?);
     }
     let spent = footprint::cpu_time(&stage.lab.coordinator)? - before;
-    let goal_s = (nodes <= SMALL).then_some(GOAL_LOOP_S);
+    let goal_s = match nodes {
+        SMALL => Some(GOAL_LOOP_S),
+        LARGE => Some(GOAL_LARGE_LOOP_S),
+        _ => None,
+    };
     let all = calls.together();
     seldom_asked(&mut stage.client, &mut calls).await?;
     let rest_percent = at_rest(&stage.lab.coordinator).await?;
@@ -120,14 +125,14 @@ async fn one_size(nodes: usize, loops: usize) -> Result<(Value, f64)> {
         "groups": groups,
         "reports_per_s": beats::per_second(nodes),
         "calls_per_loop": stage.asks.calls(),
-        "loop_s": durations.told(Unit::Seconds, Some(goal_s.unwrap_or(GOAL_LARGE_LOOP_S))),
+        "loop_s": durations.told(Unit::Seconds, goal_s),
         "loop_cpu_ms": figures::rounded(spent.as_secs_f64() * 1_000.0 / loops as f64),
         "reads_ms": all.told(Unit::Milliseconds, Some(GOAL_READ_MS)),
         "rpc_ms": calls.told(),
         "rest_cpu_percent": figures::rounded(rest_percent),
         "coordinator_resident_mib": resident.told(),
     });
-    if nodes <= SMALL {
+    if nodes == SMALL {
         told["rest_cpu_percent"] = figures::against(rest_percent, GOAL_REST_PERCENT);
         told["coordinator_resident_mib"] = resident.against(GOAL_RESIDENT_MIB);
     }

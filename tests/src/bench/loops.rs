@@ -26,6 +26,12 @@ use crate::harness::wait;
 
 pub(super) type Client = CloudProviderClient<Channel>;
 
+/// How often the autoscaler's loop asks for a group's size: to count its Nodes, and twice to see whether it may shrink.
+pub(crate) const SIZES_OF_A_GROUP: usize = 3;
+/// How often it asks for the options of a Node's group while pods keep the Node busy: twice for how long it may take to start,
+/// twice to judge whether it is needed.
+pub(crate) const OPTIONS_OF_A_NODE: usize = 4;
+
 /// The Nodes of a lab, as the autoscaler asks about them.
 pub(super) struct Loop {
     groups: usize,
@@ -40,9 +46,11 @@ impl Loop {
         }
     }
 
-    /// Refresh, NodeGroups, four calls for each group, one for each Node.
+    /// Refresh and NodeGroups, then what is asked for each group and for each Node.
     pub(super) fn calls(&self) -> usize {
-        2 + 4 * self.groups + self.nodes.len()
+        // Instances and template: it keeps both for a while, so not every loop asks for them. These loops do.
+        let of_a_group = SIZES_OF_A_GROUP + 2;
+        2 + of_a_group * self.groups + (1 + OPTIONS_OF_A_NODE) * self.nodes.len()
     }
 
     /// Asks everything once.
@@ -69,6 +77,14 @@ impl Loop {
                 .node_group
                 .unwrap_or_default();
             ensure!(!group.id.is_empty(), "{} is in no group", node.name);
+            for _ in 0..OPTIONS_OF_A_NODE {
+                let asked = NodeGroupAutoscalingOptionsRequest {
+                    id: group.id.clone(),
+                    defaults: Some(defaults()),
+                };
+                let call = client.node_group_get_options(asked);
+                calls.time("NodeGroupGetOptions", call).await?;
+            }
         }
         Ok(started.elapsed())
     }
@@ -113,10 +129,11 @@ impl Calls {
 }
 
 async fn one_group(client: &mut Client, id: String, calls: &mut Calls) -> Result<()> {
-    let asked = NodeGroupTargetSizeRequest { id: id.clone() };
-    calls
-        .time("NodeGroupTargetSize", client.node_group_target_size(asked))
-        .await?;
+    for _ in 0..SIZES_OF_A_GROUP {
+        let asked = NodeGroupTargetSizeRequest { id: id.clone() };
+        let call = client.node_group_target_size(asked);
+        calls.time("NodeGroupTargetSize", call).await?;
+    }
     let asked = NodeGroupNodesRequest { id: id.clone() };
     let nodes = calls
         .time("NodeGroupNodes", client.node_group_nodes(asked))
@@ -126,15 +143,9 @@ async fn one_group(client: &mut Client, id: String, calls: &mut Calls) -> Result
         "{id} has {} instances",
         nodes.instances.len()
     );
-    let asked = NodeGroupTemplateNodeInfoRequest { id: id.clone() };
+    let asked = NodeGroupTemplateNodeInfoRequest { id };
     let call = client.node_group_template_node_info(asked);
     calls.time("NodeGroupTemplateNodeInfo", call).await?;
-    let asked = NodeGroupAutoscalingOptionsRequest {
-        id,
-        defaults: Some(defaults()),
-    };
-    let call = client.node_group_get_options(asked);
-    calls.time("NodeGroupGetOptions", call).await?;
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! Which calls a loop makes, in which order, how often.
 
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::bench::loops::{OPTIONS_OF_A_NODE, SIZES_OF_A_GROUP};
 use Rpc::{
     GetAvailableGpuTypes, GpuLabel, NodeGroupDeleteNodes, NodeGroupForNode, NodeGroupGetOptions,
     NodeGroupIncreaseSize, NodeGroupNodes, NodeGroupTargetSize, NodeGroupTemplateNodeInfo,
@@ -173,6 +176,39 @@ async fn options_are_asked_for_twice_for_each_node_and_twice_for_each_missing_on
     stage.model.scan().await;
     // Two more because it is a candidate as long as the group is above its minimum.
     assert_eq!(stage.sent(NodeGroupGetOptions) - before, 2 + 2 + 2);
+}
+
+#[tokio::test]
+async fn quiet_loop_over_busy_nodes_asks_as_often_as_that_of_the_benchmark() {
+    let count = 3;
+    let snapshot = Snapshot {
+        nodes: (1..=count).map(node).collect(),
+        pods: (1..=count)
+            .map(|number| PodSeen {
+                name: format!("default/web-{number}"),
+                unschedulable: false,
+                node: Some(format!("node-{number}")),
+                ..waiting_pod()
+            })
+            .collect(),
+    };
+    let mut stage = stage(running(count), snapshot, Options::default()).await;
+    stage.model.scan().await;
+    let first = stage.rpcs().len();
+    assert_eq!(stage.model.scan().await, LoopEnd::Quiet);
+    let mut asked: BTreeMap<Rpc, usize> = BTreeMap::new();
+    for rpc in stage.rpcs().split_off(first) {
+        *asked.entry(rpc).or_default() += 1;
+    }
+    let expected = [
+        (Refresh, 1),
+        (NodeGroups, 1),
+        (NodeGroupForNode, count),
+        (NodeGroupTargetSize, SIZES_OF_A_GROUP),
+        (NodeGroupGetOptions, OPTIONS_OF_A_NODE * count),
+        (NodeGroupTemplateNodeInfo, 1),
+    ];
+    assert_eq!(asked, BTreeMap::from(expected));
 }
 
 #[tokio::test]
