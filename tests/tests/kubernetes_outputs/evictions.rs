@@ -1,10 +1,19 @@
 //! Pods that are asked to leave, by an API server that keeps their budgets.
 
-use coordinator_core::{Eviction, EvictionOutcome, PodRef};
+use coordinator_core::{DrainState, Eviction, EvictionOutcome, PodRef};
 use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
 use kube::api::PostParams;
 
 use super::*;
+
+/// Its machine is being drained: nobody else's pods are asked to leave.
+fn draining() -> View {
+    let mut view = people::shown();
+    for machine in view.machines.values_mut() {
+        Arc::make_mut(machine).drain = Some(DrainState::Evicting);
+    }
+    view
+}
 
 fn pods(stage: &Stage) -> Api<Pod> {
     Api::namespaced(stage.client.clone(), "lab")
@@ -85,6 +94,7 @@ async fn a_budget_keeps_a_pod_is_named_and_lets_it_go_once_it_allows() -> Result
     let web = running_pod(&stage, "web-0", "web").await?;
     budget(&stage, "web-budget", "web").await?;
     let (shell, _running) = stage.leader().await?;
+    shell.show(draining());
     wait::until(LIMIT, "the budget to be known", async || {
         let kept = outcome(&shell, &web).await?;
         let EvictionOutcome::Withheld { budget, .. } = &kept else {
@@ -112,6 +122,7 @@ async fn a_pod_that_took_the_place_of_another_is_not_evicted() -> Result<()> {
     let stage = Stage::set().await?;
     let web = running_pod(&stage, "web-0", "web").await?;
     let (shell, _running) = stage.leader().await?;
+    shell.show(draining());
     let before = PodRef {
         uid: "00000000-0000-4000-8000-000000000001".into(),
         ..web.clone()
@@ -138,6 +149,7 @@ async fn a_pod_in_the_care_of_two_budgets_cannot_be_evicted_and_that_is_told() -
     budget(&stage, "one", "web").await?;
     budget(&stage, "two", "web").await?;
     let (shell, _running) = stage.leader().await?;
+    shell.show(draining());
     wait::until(LIMIT, "both budgets to be known", async || {
         let told = outcome(&shell, &web).await?;
         let EvictionOutcome::Misconfigured(words) = &told else {
@@ -150,6 +162,21 @@ async fn a_pod_in_the_care_of_two_budgets_cannot_be_evicted_and_that_is_told() -
         Ok(())
     })
     .await?;
+    ensure!(!is_ending(&stage, "web-0").await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pod_whose_machine_is_not_drained_any_more_is_left_alone() -> Result<()> {
+    let stage = Stage::set().await?;
+    let web = running_pod(&stage, "web-0", "web").await?;
+    let (shell, _running) = stage.leader().await?;
+    shell.show(people::shown());
+    let told = outcome(&shell, &web).await?;
+    let EvictionOutcome::Unanswered { fault, .. } = &told else {
+        bail!("{told:?}")
+    };
+    ensure!(fault.contains("not drained"), "{fault}");
     ensure!(!is_ending(&stage, "web-0").await?);
     Ok(())
 }

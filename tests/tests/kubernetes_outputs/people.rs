@@ -147,7 +147,7 @@ async fn an_object_of_another_shape_stops_no_watch_and_says_so() -> Result<()> {
     .await
 }
 
-fn shown() -> View {
+pub(crate) fn shown() -> View {
     let machine = MachineView {
         id: nuc1(),
         namespace: "lab".into(),
