@@ -13,6 +13,7 @@ pub mod hollow;
 pub mod lan;
 pub mod lan_stage;
 pub mod mock_bmc;
+mod passage;
 pub mod recorder;
 pub mod simulation;
 pub mod stage;

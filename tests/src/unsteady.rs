@@ -3,27 +3,18 @@
 //! Holds: whatever is not to fail goes through as it is, byte for byte; a call that is to fail does so once.
 
 use std::{
-    convert::Infallible,
-    net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use http::{Request, Response};
-use proto_autoscaler::SERVICE_NAME;
-use tokio::{net::TcpListener, task::AbortHandle};
-use tonic::{
-    Status,
-    body::Body,
-    codegen::Service,
-    server::NamedService,
-    transport::{Channel, Server, server::TcpIncoming},
-};
+use tonic::{Status, body::Body, transport::Channel};
 
-use crate::harness::wait;
+use crate::{
+    harness::wait,
+    passage::{Gate, Passage, forwarded},
+};
 
 /// Where a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +28,8 @@ pub enum Fault {
 /// The way; it is closed when the value is dropped.
 #[derive(Debug)]
 pub struct UnsteadyLine {
-    address: SocketAddr,
+    gate: Gate,
     due: Due,
-    server: AbortHandle,
 }
 
 /// The calls that are to fail, each by the name of its RPC.
@@ -51,27 +41,19 @@ impl UnsteadyLine {
     /// # Errors
     /// When no port can be opened.
     pub async fn to(provider: Channel) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let due = Due::default();
-        let passage = Passage {
+        let line = Line {
             provider,
             due: Arc::clone(&due),
         };
-        let server = Server::builder()
-            .add_service(passage)
-            .serve_with_incoming(TcpIncoming::from(listener));
-        Ok(Self {
-            address,
-            due,
-            server: tokio::spawn(server).abort_handle(),
-        })
+        let gate = Gate::to(line).await?;
+        Ok(Self { gate, due })
     }
 
     /// Where an autoscaler finds the provider.
     #[must_use]
     pub fn address(&self) -> String {
-        self.address.to_string()
+        self.gate.address()
     }
 
     /// The next call of each of these RPCs is lost, and the one after it is not answered.
@@ -96,20 +78,14 @@ impl UnsteadyLine {
     }
 }
 
-impl Drop for UnsteadyLine {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-/// What the server hands each call to.
+/// What calls go through.
 #[derive(Debug, Clone)]
-struct Passage {
+struct Line {
     provider: Channel,
     due: Due,
 }
 
-impl Passage {
+impl Line {
     /// What is to become of a call with this path; a fault is taken off the list.
     fn fate(&self, path: &str) -> Option<Fault> {
         let rpc = path.rsplit('/').next().unwrap_or_default();
@@ -119,42 +95,16 @@ impl Passage {
     }
 }
 
-impl NamedService for Passage {
-    const NAME: &'static str = SERVICE_NAME;
-}
-
-impl Service<Request<Body>> for Passage {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+impl Passage for Line {
+    async fn pass(self, request: Request<Body>) -> Result<Response<Body>> {
         let fate = self.fate(request.uri().path());
-        let provider = self.provider.clone();
-        Box::pin(async move {
-            if fate == Some(Fault::Lost) {
-                return Ok(Status::unavailable("lost on its way").into_http());
-            }
-            let answer = forwarded(provider, request).await;
-            Ok(match (fate, answer) {
-                (Some(_), _) => Status::deadline_exceeded("its answer was lost").into_http(),
-                (None, Ok(answer)) => answer,
-                (None, Err(fault)) => Status::unavailable(format!("{fault:#}")).into_http(),
-            })
-        })
+        if fate == Some(Fault::Lost) {
+            return Ok(Status::unavailable("lost on its way").into_http());
+        }
+        let answer = forwarded(self.provider, request).await;
+        match fate {
+            Some(_) => Ok(Status::deadline_exceeded("its answer was lost").into_http()),
+            None => answer,
+        }
     }
-}
-
-/// The provider's answer; it has done what it was asked for by then.
-pub(crate) async fn forwarded(
-    mut provider: Channel,
-    request: Request<Body>,
-) -> Result<Response<Body>> {
-    let ready = std::future::poll_fn(|context| provider.poll_ready(context));
-    ready.await.context("reach the provider")?;
-    provider.call(request).await.context("hear the provider")
 }

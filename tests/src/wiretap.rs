@@ -4,13 +4,6 @@
 //! before the provider hears of it, so one that its caller gives up is there as well, without an outcome.
 //! Not here: calls that fail on the way; see `unsteady`.
 
-use std::{
-    convert::Infallible,
-    net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use anyhow::{Context as _, Result};
 use http::{Request, Response};
 use prost::Message as _;
@@ -18,20 +11,12 @@ use proto_autoscaler::{
     NodeGroupAutoscalingOptionsRequest, NodeGroupDecreaseTargetSizeRequest,
     NodeGroupDeleteNodesRequest, NodeGroupForNodeRequest, NodeGroupIncreaseSizeRequest,
     NodeGroupNodesRequest, NodeGroupTargetSizeRequest, NodeGroupTemplateNodeInfoRequest,
-    SERVICE_NAME,
 };
-use tokio::{net::TcpListener, task::AbortHandle};
-use tonic::{
-    Code, Status,
-    body::Body,
-    codegen::Service,
-    server::NamedService,
-    transport::{Channel, Server, server::TcpIncoming},
-};
+use tonic::{Code, Status, body::Body, transport::Channel};
 
 use crate::{
     ca_model::{CallLog, Outcome, Rpc, calls::About},
-    unsteady::forwarded,
+    passage::{Gate, Passage, forwarded},
 };
 
 /// The largest request that an autoscaler makes is far smaller.
@@ -42,9 +27,8 @@ const FRAME: usize = 5;
 /// The way; it is closed when the value is dropped.
 #[derive(Debug)]
 pub struct Wiretap {
-    address: SocketAddr,
+    gate: Gate,
     calls: CallLog,
-    server: AbortHandle,
 }
 
 impl Wiretap {
@@ -53,27 +37,19 @@ impl Wiretap {
     /// # Errors
     /// When no port can be opened.
     pub async fn to(provider: Channel) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let calls = CallLog::default();
-        let passage = Passage {
+        let line = Line {
             provider,
             calls: calls.clone(),
         };
-        let server = Server::builder()
-            .add_service(passage)
-            .serve_with_incoming(TcpIncoming::from(listener));
-        Ok(Self {
-            address,
-            calls,
-            server: tokio::spawn(server).abort_handle(),
-        })
+        let gate = Gate::to(line).await?;
+        Ok(Self { gate, calls })
     }
 
     /// Where an autoscaler finds the provider.
     #[must_use]
     pub fn address(&self) -> String {
-        self.address.to_string()
+        self.gate.address()
     }
 
     /// Every call that has come, in order.
@@ -83,43 +59,14 @@ impl Wiretap {
     }
 }
 
-impl Drop for Wiretap {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-/// What the server hands each call to.
+/// What calls go through.
 #[derive(Debug, Clone)]
-struct Passage {
+struct Line {
     provider: Channel,
     calls: CallLog,
 }
 
-impl NamedService for Passage {
-    const NAME: &'static str = SERVICE_NAME;
-}
-
-impl Service<Request<Body>> for Passage {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let passage = self.clone();
-        Box::pin(async move {
-            let answer = passage.pass(request).await;
-            let fault = |fault| Status::unavailable(format!("{fault:#}")).into_http();
-            Ok(answer.unwrap_or_else(fault))
-        })
-    }
-}
-
-impl Passage {
+impl Passage for Line {
     async fn pass(self, request: Request<Body>) -> Result<Response<Body>> {
         let (head, body) = request.into_parts();
         let rpc = head.uri.path().rsplit('/').next().unwrap_or_default();

@@ -23,29 +23,14 @@ struct Grump {
     heard: Arc<Notify>,
 }
 
-impl NamedService for Grump {
-    const NAME: &'static str = SERVICE_NAME;
-}
-
-impl Service<Request<Body>> for Grump {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+impl Passage for Grump {
+    async fn pass(self, request: Request<Body>) -> Result<Response<Body>> {
         self.heads.lock().unwrap().push(request.headers().clone());
         self.heard.notify_one();
-        let silent = request.headers().contains_key(SILENCE);
-        Box::pin(async move {
-            if silent {
-                std::future::pending::<()>().await;
-            }
-            Ok(Status::resource_exhausted("none left").into_http())
-        })
+        if request.headers().contains_key(SILENCE) {
+            std::future::pending::<()>().await;
+        }
+        Ok(Status::resource_exhausted("none left").into_http())
     }
 }
 
@@ -54,17 +39,12 @@ async fn channel(address: &str) -> Channel {
     endpoint.connect_lazy()
 }
 
-/// A way to the provider, and a client that goes it.
-async fn tapped(provider: &Grump) -> (Wiretap, CloudProviderClient<Channel>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let serve = Server::builder()
-        .add_service(provider.clone())
-        .serve_with_incoming(TcpIncoming::from(listener));
-    tokio::spawn(serve);
-    let tap = Wiretap::to(channel(&address).await).await.unwrap();
+/// The provider's gate, a way to it, and a client that goes it.
+async fn tapped(provider: &Grump) -> (Gate, Wiretap, CloudProviderClient<Channel>) {
+    let gate = Gate::to(provider.clone()).await.unwrap();
+    let tap = Wiretap::to(channel(&gate.address()).await).await.unwrap();
     let client = CloudProviderClient::new(channel(&tap.address()).await);
-    (tap, client)
+    (gate, tap, client)
 }
 
 fn increase() -> tonic::Request<NodeGroupIncreaseSizeRequest> {
@@ -77,7 +57,7 @@ fn increase() -> tonic::Request<NodeGroupIncreaseSizeRequest> {
 #[tokio::test]
 async fn call_passes_with_deadline_and_metadata_and_is_written_down_with_its_answer() {
     let provider = Grump::default();
-    let (tap, mut client) = tapped(&provider).await;
+    let (_gate, tap, mut client) = tapped(&provider).await;
     let mut request = increase();
     request.set_timeout(Duration::from_secs(5));
     request
@@ -103,7 +83,7 @@ async fn call_passes_with_deadline_and_metadata_and_is_written_down_with_its_ans
 #[tokio::test]
 async fn call_that_its_caller_gives_up_is_written_down_in_its_place_without_an_outcome() {
     let provider = Grump::default();
-    let (tap, mut client) = tapped(&provider).await;
+    let (_gate, tap, mut client) = tapped(&provider).await;
     let mut request = increase();
     request
         .metadata_mut()
