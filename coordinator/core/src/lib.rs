@@ -81,7 +81,7 @@ pub use crate::spec::{
 };
 pub use crate::template::amount;
 pub use crate::view::{
-    AgentView, DrainState, GroupView, Instance, InstanceState, MachineView, PhaseName, Template,
-    View, Wish,
+    AgentView, DrainState, GroupView, HeldNode, Instance, InstanceState, MachineView, PhaseName,
+    Template, View, Wish,
 };
 pub use crate::volumes::LocalVolumes;

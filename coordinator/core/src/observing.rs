@@ -22,7 +22,7 @@ use crate::view::Wish;
 use crate::waking::WakeFailed;
 use crate::why::Why;
 use crate::wishes::{self, Drainer};
-use crate::{lifecycle, node, permission, removal, stopping, waking};
+use crate::{lifecycle, node, permission, removal, stopping, upkeep, waking};
 
 pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
     match fact {
@@ -379,6 +379,7 @@ fn node_seen(lab: &mut Lab, seen: NodeSeen, ctx: &Ctx<'_>) {
         machine.seen.fenced_ms.get_or_insert(ctx.now.boot_ms);
     }
     machine.seen.node = Some(Box::new(seen));
+    upkeep::hold_node(machine, ctx);
 }
 
 fn node_gone(lab: &mut Lab, name: &str) {

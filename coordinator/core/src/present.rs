@@ -79,13 +79,10 @@ fn shared<T: PartialEq>(last: Option<&Arc<T>>, now: T) -> Arc<T> {
 fn index(lab: &Lab, group: &GroupView, machines: &[&Machine], view: &mut View) {
     let listed: BTreeSet<&MachineId> = group.instances.iter().map(|i| &i.machine).collect();
     for machine in machines {
-        let held = match &machine.phase {
-            Phase::Off | Phase::Waking(_) | Phase::WakeFailed(_) => true,
-            Phase::Stopping(stopping) => stopping.awaits_boot(),
-            Phase::Unknown(_) | Phase::Running => false,
-        };
-        if held && group.node_object_policy == NodeObjectPolicy::Retain {
-            view.held_nodes.insert(machine.spec.node_name.clone());
+        if let Some(held) = machine.seen.held
+            && group.node_object_policy == NodeObjectPolicy::Retain
+        {
+            view.held_nodes.insert(machine.spec.node_name.clone(), held);
         }
         if listed.contains(machine.id()) {
             let provider_id = machine.provider_id(lab.policy.provider_scheme);

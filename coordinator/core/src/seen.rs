@@ -8,6 +8,7 @@ use alloc::string::String;
 
 use crate::actions::Cordon;
 use crate::facts::{NodeSeen, PowerRead};
+use crate::view::HeldNode;
 
 /// Times are on the boot clock, milliseconds.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,8 @@ pub(crate) struct Seen {
     /// A change of the Node is under way, or failed and waits.
     pub(crate) node_busy_until_ms: Option<u64>,
     pub(crate) fenced_ms: Option<u64>,
+    /// How its Node stands to it where that is kept; `None` where it never was away.
+    pub(crate) held: Option<HeldNode>,
 }
 
 /// What a machine's BMC has said, boot clock, milliseconds.

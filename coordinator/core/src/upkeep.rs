@@ -18,7 +18,7 @@ use crate::policy::ProviderScheme;
 use crate::power::{self, Power};
 use crate::spec::{Joins, NodeObjectPolicy, PowerPolicy};
 use crate::template;
-use crate::view::Template;
+use crate::view::{HeldNode, Template};
 use crate::volumes;
 use crate::why::Why;
 
@@ -33,6 +33,7 @@ pub(crate) fn run(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
+    hold_node(machine, ctx);
     if machine.spec.joins == Joins::Agent || machine.spec.fault.is_some() {
         return;
     }
@@ -50,6 +51,21 @@ pub(crate) fn run(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_
         Phase::Waking(_) if power.kubelet => restore(lab, id, power, ctx),
         Phase::Unknown(_) | Phase::Waking(_) | Phase::WakeFailed(_) | Phase::Stopping(_) => {}
     }
+}
+
+/// Notes whether a kept Node stands for a machine that is away, and since when it does not any more.
+pub(crate) fn hold_node(machine: &mut Machine, ctx: &Ctx<'_>) {
+    let is_suspended = || machine.seen.node.as_deref().is_some_and(|n| n.suspended);
+    let is_away = match &machine.phase {
+        Phase::Off | Phase::Waking(_) | Phase::WakeFailed(_) => true,
+        Phase::Stopping(stopping) => stopping.awaits_boot() || is_suspended(),
+        Phase::Unknown(_) | Phase::Running => is_suspended(),
+    };
+    machine.seen.held = match machine.seen.held {
+        _ if is_away => Some(HeldNode::Away),
+        Some(HeldNode::Away) => Some(HeldNode::BackSince(ctx.now.boot_ms)),
+        back @ (Some(HeldNode::BackSince(_)) | None) => back,
+    };
 }
 
 /// Whether a Node stands there for a machine that is off, and would have gone by itself.

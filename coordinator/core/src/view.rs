@@ -3,7 +3,7 @@
 //! Out: gRPC reads, admin pages, metrics and status writers read it; none of them asks the core.
 //! Holds: at every moment a group's target equals its listed instances that are not deleting.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -29,15 +29,24 @@ pub struct View {
     pub by_provider_id: BTreeMap<String, GroupId>,
     /// Which group answers for a core Node's name.
     pub by_node_name: BTreeMap<String, GroupId>,
-    /// Core Nodes kept while their machine is off or booting (policy Retain): no group answers for these real
+    /// Core Nodes kept while their machine is off or booting (policy Retain), by name: no group answers for these real
     /// names, even though their provider id is in `by_provider_id` for the synthetic node of a booting machine.
-    pub held_nodes: BTreeSet<String>,
+    pub held_nodes: BTreeMap<String, HeldNode>,
     /// Agents that were heard of.
     pub agents: BTreeMap<AgentId, Arc<AgentView>>,
     /// Whether the broker is connected.
     pub broker_up: bool,
     /// Whether the cluster's API is connected.
     pub cluster_up: bool,
+}
+
+/// How a kept core Node stands to its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldNode {
+    /// Its machine is off or boots, or the Node still says that it is suspended.
+    Away,
+    /// Its machine has been back since then, boot clock, milliseconds: whoever listed Nodes before may take it for suspended.
+    BackSince(u64),
 }
 
 /// A group.

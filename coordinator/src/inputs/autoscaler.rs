@@ -41,6 +41,7 @@ mod prices;
 mod reads;
 #[cfg(feature = "reflection")]
 mod reflection;
+mod rounds;
 mod server;
 mod tariff;
 mod template;
@@ -56,13 +57,15 @@ pub use tls::{NoPem, TlsFault};
 
 use admission::Arrived;
 use looked::Looked;
+use rounds::Rounds;
 
-/// The service. One for the process; it holds no state but what callers have looked at.
+/// The service. One for the process; it holds no state but what callers have looked at, and when.
 pub struct Autoscaler {
     engine: Handle,
     /// For those who let calls in.
     metrics: Metrics,
     looked: Looked,
+    rounds: Rounds,
     callers: Callers,
 }
 
@@ -74,6 +77,7 @@ impl Autoscaler {
             engine,
             metrics,
             looked: Looked::default(),
+            rounds: Rounds::default(),
             callers,
         }
     }
@@ -178,7 +182,8 @@ impl CloudProvider for Autoscaler {
         request: Request<NodeGroupForNodeRequest>,
     ) -> Result<Response<NodeGroupForNodeResponse>, Status> {
         self.read("NodeGroupForNode", request, |view, asked| {
-            Ok(reads::group_for_node(view, asked.node))
+            let listed_ms = self.rounds.listed_after();
+            Ok(reads::group_for_node(view, listed_ms, asked.node))
         })
     }
 
@@ -229,6 +234,7 @@ impl CloudProvider for Autoscaler {
             for group in view.groups.values() {
                 self.looked.at(&group.id, group.sequence);
             }
+            self.rounds.begin(crate::clock::boot_ms());
             Ok(RefreshResponse {})
         })
     }

@@ -246,9 +246,6 @@ impl Rise {
             Trouble::BrokenMachine => 1..=1,
             // It has forgotten what boots; there is one machine more that it can ask for.
             Trouble::AutoscalerKilled => 0..=1,
-            // It lists Nodes before it asks for their groups: one that joins in between it takes for a member that sleeps. As soon
-            // as a coordinator is back, several join at once.
-            Trouble::CoordinatorKilled if self.policy == Policy::Retain => 0..=1,
             Trouble::CoordinatorKilled => 0..=0,
         };
         let mut sums = (0, 0);

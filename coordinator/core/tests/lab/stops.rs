@@ -1,8 +1,8 @@
 //! Stops: ordered, fenced, free of pods, proven.
 
 use coordinator_core::{
-    Answer, Fact, ForceOff, GroupSpec, InstanceState, MachineId, MachineSpec, NodeObjectPolicy,
-    PhaseName, PodStanding, PowerState, RejectedKind, Timeouts,
+    Answer, Fact, ForceOff, GroupSpec, HeldNode, InstanceState, MachineId, MachineSpec,
+    NodeObjectPolicy, PhaseName, PodStanding, PowerState, RejectedKind, Timeouts,
 };
 
 use crate::declare::{
@@ -239,21 +239,21 @@ fn a_retained_node_is_suspended_until_its_kubelet_is_back() {
     world.run_for(200_000);
     assert!(world.nodes["k1"].suspended && world.nodes["k1"].unschedulable);
     let now = world.now();
-    assert!(world.lab.view(now).held_nodes.contains("k1"));
+    assert!(world.lab.view(now).held_nodes["k1"] == HeldNode::Away);
     let looked = world.store_groups[&group_id()].sequence;
     assert_eq!(world.call(increase(1, looked)), Answer::Done);
     world.run_for(10_000);
     assert!(world.nodes["k1"].suspended, "still booting");
     let now = world.now();
     let view = world.lab.view(now);
-    assert!(view.held_nodes.contains("k1"));
+    assert!(view.held_nodes["k1"] == HeldNode::Away);
     assert_eq!(view.by_provider_id["homelab://default/k1"], group_id());
     world.run_for(100_000);
     let node = &world.nodes["k1"];
     assert!(!node.suspended && !node.unschedulable && node.taints.is_empty());
     let now = world.now();
     let view = world.lab.view(now);
-    assert!(view.held_nodes.is_empty());
+    assert!(matches!(view.held_nodes["k1"], HeldNode::BackSince(_)));
     assert_eq!(view.by_node_name["k1"], group_id());
 }
 
@@ -273,8 +273,13 @@ fn a_running_machine_whose_node_still_says_suspended_is_resumed() {
     node.suspended = true;
     let node = node.clone();
     world.tell(Fact::NodeSeen(node));
+    let now = world.now();
+    assert_eq!(world.lab.view(now).held_nodes["k1"], HeldNode::Away);
     world.run_for(30_000);
     assert!(!world.nodes["k1"].suspended);
+    let now = world.now();
+    let view = world.lab.view(now);
+    assert!(matches!(view.held_nodes["k1"], HeldNode::BackSince(_)));
     assert_eq!(phase(&mut world, "k1"), PhaseName::Running);
 }
 
@@ -290,5 +295,5 @@ fn a_kept_node_is_nobodys_while_its_machine_may_still_come_to_be_stopped() {
     world.run_for(1_000);
     assert_eq!(phase(&mut world, "k1"), PhaseName::Stopping);
     let now = world.now();
-    assert!(world.lab.view(now).held_nodes.contains("k1"));
+    assert!(world.lab.view(now).held_nodes["k1"] == HeldNode::Away);
 }

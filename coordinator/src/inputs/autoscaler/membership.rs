@@ -1,9 +1,9 @@
 //! Which group answers for a Node, a fake Node of an instance, or one of the autoscaler's template Nodes.
 //! In: provider id and name as the autoscaler sends them, for prices labels too. Out: a group that is listed to the autoscaler, or none.
-//! Holds: provider id first, then name; a Node that is kept while its machine is off or boots is in no group, while the
-//! fake Node of the same machine, whose name is the provider id, is.
+//! Holds: provider id first, then name; a Node that is kept while its machine is off or boots is in no group, nor is it after that
+//! for an autoscaler that may have listed it as suspended; the fake Node of the same machine, whose name is the provider id, is.
 
-use coordinator_core::{GROUP_LABEL, GroupId, GroupView, View};
+use coordinator_core::{GROUP_LABEL, GroupId, GroupView, HeldNode, View};
 use proto_autoscaler::ExternalGrpcNode;
 
 /// How the autoscaler names the Nodes that it makes up from a template: this, the group's id, a dash, a number, and
@@ -26,8 +26,26 @@ pub(super) fn listed_as<'v>(view: &'v View, id: &GroupId) -> Option<&'v GroupVie
         .filter(|group| group.autoscaled)
 }
 
-/// The group that answers for a Node.
-pub(super) fn group_of<'v>(view: &'v View, provider_id: &str, name: &str) -> Option<&'v GroupView> {
+/// The group that answers for a Node to somebody who has listed Nodes after that moment, boot clock, milliseconds.
+pub(super) fn group_of<'v>(
+    view: &'v View,
+    listed_ms: u64,
+    provider_id: &str,
+    name: &str,
+) -> Option<&'v GroupView> {
+    let is_held = match view.held_nodes.get(name) {
+        Some(HeldNode::Away) => true,
+        Some(HeldNode::BackSince(since_ms)) => *since_ms >= listed_ms,
+        None => false,
+    };
+    if is_held {
+        return None;
+    }
+    member_of(view, provider_id, name)
+}
+
+/// The group whose member a Node is, held or not.
+fn member_of<'v>(view: &'v View, provider_id: &str, name: &str) -> Option<&'v GroupView> {
     let by_provider_id = || {
         view.by_provider_id
             .get(provider_id)
@@ -35,9 +53,6 @@ pub(super) fn group_of<'v>(view: &'v View, provider_id: &str, name: &str) -> Opt
     };
     if let Some(rest) = name.strip_prefix(TEMPLATE_NODE) {
         return by_provider_id().or_else(|| template_group(view, rest));
-    }
-    if view.held_nodes.contains(name) {
-        return None;
     }
     by_provider_id().or_else(|| {
         view.by_node_name
@@ -52,7 +67,7 @@ pub(super) fn group_of_priced<'v>(
     view: &'v View,
     node: &ExternalGrpcNode,
 ) -> Option<&'v GroupView> {
-    group_of(view, &node.provider_id, &node.name)
+    member_of(view, &node.provider_id, &node.name)
         .or_else(|| labelled(view, node.labels.get(GROUP_LABEL)?))
 }
 

@@ -32,13 +32,14 @@ pub(super) fn groups(view: &View) -> NodeGroupsResponse {
     }
 }
 
-/// The group of a Node; one with an empty id where it is in none.
+/// The group of a Node, to who has listed Nodes after that moment; one with an empty id where it is in none.
 pub(super) fn group_for_node(
     view: &View,
+    listed_ms: u64,
     node: Option<ExternalGrpcNode>,
 ) -> NodeGroupForNodeResponse {
     let node = node.unwrap_or_default();
-    let group = membership::group_of(view, &node.provider_id, &node.name);
+    let group = membership::group_of(view, listed_ms, &node.provider_id, &node.name);
     NodeGroupForNodeResponse {
         node_group: Some(group.map(wire_group).unwrap_or_default()),
     }

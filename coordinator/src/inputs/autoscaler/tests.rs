@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use coordinator_core::{
-    Action, GroupView, Instance, InstanceState, MachineId, NodeObjectPolicy, Now, ScaleDown,
-    Template, View,
+    Action, GroupView, HeldNode, Instance, InstanceState, MachineId, NodeObjectPolicy, Now,
+    ScaleDown, Template, View,
 };
 use proto_autoscaler::ExternalGrpcNode;
 use proto_autoscaler::cloud_provider_client::CloudProviderClient;

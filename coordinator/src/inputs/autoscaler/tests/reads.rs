@@ -134,7 +134,7 @@ fn members() -> View {
     ] {
         view.by_node_name.insert(name.into(), GroupId::new(group));
     }
-    view.held_nodes.insert("old".into());
+    view.held_nodes.insert("old".into(), HeldNode::Away);
     view
 }
 
@@ -215,6 +215,34 @@ async fn a_node_belongs_to_one_listed_group_or_to_none() {
         .await
         .unwrap();
     assert_eq!(nobody.into_inner().node_group.unwrap().id, "");
+}
+
+/// It lists Nodes before it refreshes and asks for their groups after that: a Node that is back in between is still a
+/// suspended one to it, and as a member it would stand in for one that it waits for.
+#[tokio::test]
+async fn a_node_that_is_back_is_a_member_once_nodes_were_listed_after_it() {
+    let mut view = members();
+    let back = HeldNode::BackSince(crate::clock::boot_ms().saturating_sub(1));
+    view.held_nodes.insert("old".into(), back);
+    let mut bench = Bench::showing(view).await;
+    let group = async |bench: &mut Bench| {
+        let node = Some(ExternalGrpcNode {
+            provider_id: "homelab://default/old".into(),
+            name: "old".into(),
+            ..ExternalGrpcNode::default()
+        });
+        let asked = NodeGroupForNodeRequest { node };
+        let answer = bench.client.node_group_for_node(asked).await.unwrap();
+        answer.into_inner().node_group.unwrap().id
+    };
+    let round = async |bench: &mut Bench| {
+        bench.client.refresh(RefreshRequest {}).await.unwrap();
+    };
+    assert_eq!(group(&mut bench).await, "");
+    round(&mut bench).await;
+    assert_eq!(group(&mut bench).await, "", "listed before it was back");
+    round(&mut bench).await;
+    assert_eq!(group(&mut bench).await, "default/kept");
 }
 
 #[tokio::test]
