@@ -1,6 +1,9 @@
 //! From nothing to five machines for five different pods and back to nothing, with something that goes wrong in between.
 //! Holds: what was asked for is read off the wire, so it is the same measure for the model and for a real autoscaler; no machine is
-//! woken or stopped more often than asked for, and none more than once.
+//! woken or stopped more often than asked for, and none more than once. Where a real autoscaler is named, both play each story, and
+//! their calls are compared: the kinds, the order of what changes sizes, and how much that is, but for what the trouble leaves open.
+
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use super::*;
 use tests::{
@@ -99,13 +102,38 @@ impl Rise {
         Self { policy, trouble }
     }
 
+    #[expect(clippy::print_stderr, reason = "people must know which one was tested")]
     async fn run(self) -> Result<()> {
+        let model = self.played_by(Who::Model).await?;
+        let model = model.context("the model is always there")?;
+        eprintln!("{model:?}");
+        let Some(real) = self.played_by(Who::Real).await? else {
+            eprintln!("no real autoscaler is named: the model alone has played");
+            return Ok(());
+        };
+        eprintln!("{real:?}");
+        self.compare(&real, &model)
+    }
+
+    /// Machines that may be asked for beside those that the pods need.
+    const fn again(self) -> RangeInclusive<usize> {
+        match self.trouble {
+            Trouble::BrokenMachine => 1..=1,
+            // It has forgotten what boots; there is one machine more that it can ask for.
+            Trouble::AutoscalerKilled => 0..=1,
+            Trouble::CoordinatorKilled => 0..=0,
+        }
+    }
+
+    async fn played_by(self, who: Who) -> Result<Option<Log>> {
         let mut stage = ClusterStage::start(self.plan(), PLANES.shared().await?).await?;
         let tap = Wiretap::to(stage.channel()?).await?;
         if self.policy == Policy::Retain {
             awake_to_asleep(&stage).await?;
         }
-        let autoscaler = stage.autoscaler_at(&tap.address())?;
+        let Some(autoscaler) = who.starts(&stage, &tap)? else {
+            return Ok(None);
+        };
         if self.policy == Policy::Retain {
             for name in MACHINES {
                 stage.until_phase(name, "Sleeping").await?;
@@ -118,8 +146,8 @@ impl Rise {
             let labels = serde_json::from_str(labels)?;
             stage.create_picky_pod(name, requests, labels).await?;
         }
-        let mut autoscaler = self.interfere(&mut stage, autoscaler, &tap).await?;
-        let mut hosts = std::collections::BTreeSet::new();
+        let mut autoscaler = self.interfere(&mut stage, (who, autoscaler), &tap).await?;
+        let mut hosts = BTreeSet::new();
         for (name, ..) in PODS {
             hosts.insert(stage.until_pod_runs(name).await?);
         }
@@ -130,7 +158,8 @@ impl Rise {
         self.until_asleep(&stage).await?;
         autoscaler.until_loops(3).await?;
         ensure!(stage.caller()?.look("five").await? == 0);
-        self.judge(&stage, &tap, &before)
+        self.judge(&stage, &tap, &before)?;
+        Ok(Some(Log::of(&tap.calls().all())))
     }
 
     fn plan(self) -> Plan {
@@ -150,8 +179,10 @@ impl Rise {
         }
         plan.groups = vec![five];
         plan.labels = BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]);
-        // A process that was killed holds the Lease until it runs out.
-        plan.election = Election("6s", "5s", "500ms");
+        if self.trouble == Trouble::CoordinatorKilled {
+            // A process that was killed holds the Lease until it runs out.
+            plan.election = Election("10s", "8s", "500ms");
+        }
         // Longer than anything is waited for: one train of packets is enough for each.
         plan.timing.push("wake_repeat=120s".to_owned());
         plan
@@ -173,7 +204,7 @@ impl Rise {
     async fn interfere(
         self,
         stage: &mut ClusterStage,
-        autoscaler: Autoscaler,
+        (who, autoscaler): (Who, Autoscaler),
         tap: &Wiretap,
     ) -> Result<Autoscaler> {
         wait::until(LIMIT, "five machines to boot", async || {
@@ -192,7 +223,8 @@ impl Rise {
             }
             Trouble::AutoscalerKilled => {
                 drop(autoscaler);
-                let mut next = stage.autoscaler_at(&tap.address())?;
+                let next = who.starts(stage, tap)?;
+                let mut next = next.context("it was there before")?;
                 next.until_loops(1).await?;
                 return Ok(next);
             }
@@ -242,12 +274,6 @@ impl Rise {
         let agreed = now.agreed - before.agreed;
         let undecided = now.undecided - before.undecided;
         let broken = usize::from(self.trouble == Trouble::BrokenMachine);
-        let again = match self.trouble {
-            Trouble::BrokenMachine => 1..=1,
-            // It has forgotten what boots; there is one machine more that it can ask for.
-            Trouble::AutoscalerKilled => 0..=1,
-            Trouble::CoordinatorKilled => 0..=0,
-        };
         let mut sums = (0, 0);
         for name in MACHINES {
             let (wakes, stops) = now.of_machine(before, name);
@@ -261,10 +287,68 @@ impl Rise {
         );
         let more = woken.checked_sub(PODS.len());
         ensure!(
-            more.is_some_and(|more| again.contains(&more)),
+            more.is_some_and(|more| self.again().contains(&more)),
             "{woken} woken"
         );
         Ok(())
+    }
+
+    /// Whether two have made the same calls.
+    fn compare(self, real: &Log, model: &Log) -> Result<()> {
+        ensure!(real.kinds == model.kinds, "{real:?} beside {model:?}");
+        ensure!(real.changes == model.changes, "{real:?} beside {model:?}");
+        let again = self.again();
+        let open = again.end() - again.start();
+        for (real, model) in [(real.added, model.added), (real.removed, model.removed)] {
+            ensure!(real.abs_diff(model) <= open, "{real} beside {model}");
+        }
+        Ok(())
+    }
+}
+
+/// Who asks for machines.
+#[derive(Debug, Clone, Copy)]
+enum Who {
+    Model,
+    Real,
+}
+
+impl Who {
+    /// `None` where no real autoscaler is named.
+    fn starts(self, stage: &ClusterStage, tap: &Wiretap) -> Result<Option<Autoscaler>> {
+        match self {
+            Self::Model => stage.model_autoscaler_at(&tap.address()).map(Some),
+            Self::Real => stage.real_autoscaler_at(&tap.address(), &[]),
+        }
+    }
+}
+
+/// What is compared of a story's calls.
+#[derive(Debug, PartialEq, Eq)]
+struct Log {
+    kinds: BTreeSet<Rpc>,
+    /// Kinds of what was agreed to and changes a size, in order, those of one kind in a row taken together.
+    changes: Vec<Rpc>,
+    /// Machines that the provider has agreed to wake.
+    added: usize,
+    /// Machines that it has agreed to take back.
+    removed: usize,
+}
+
+impl Log {
+    fn of(calls: &[Call]) -> Self {
+        let agreed = |call: &&Call| call.is_ok() && call.rpc.changes_size();
+        let changed = || calls.iter().filter(agreed);
+        let mut changes: Vec<Rpc> = changed().map(|call| call.rpc).collect();
+        changes.dedup();
+        Self {
+            kinds: calls.iter().map(|call| call.rpc).collect(),
+            changes,
+            added: changed()
+                .map(|c| usize::try_from(c.delta).unwrap_or(0))
+                .sum(),
+            removed: changed().map(|call| call.nodes.len()).sum(),
+        }
     }
 }
 
