@@ -164,22 +164,18 @@ impl Agents {
         })
     }
 
-    /// Whether an agent relays for a segment and could be asked to now.
+    /// Relays that are heard and have not said goodbye since, at a moment on the boot clock, milliseconds.
     pub(crate) fn relays_at(
         &self,
-        id: &AgentId,
-        segment: &str,
         now_ms: u64,
         silent_ms: u64,
-    ) -> bool {
-        self.all.get(id).is_some_and(|agent| {
-            agent.gone.is_none()
+    ) -> impl Iterator<Item = (&AgentId, &AgentInfo)> {
+        self.all.iter().filter_map(move |(id, agent)| {
+            let info = agent.info.as_deref().filter(|info| is_relay(info))?;
+            let is_heard = agent.gone.is_none()
                 && agent.beat.is_some()
-                && now_ms < agent.beat_ms.saturating_add(silent_ms)
-                && agent
-                    .info
-                    .as_deref()
-                    .is_some_and(|i| i.segments.iter().any(|s| s == segment))
+                && now_ms < agent.beat_ms.saturating_add(silent_ms);
+            is_heard.then_some((id, info))
         })
     }
 
@@ -216,13 +212,7 @@ impl Agents {
 
     /// Reachable relays that hold a credential, or do not say what they hold, by name.
     pub(crate) fn relays_with(&self, credentials: &str, ctx: &mut Ctx<'_>) -> Vec<AgentId> {
-        self.relays(ctx, |info| {
-            info.credentials
-                .as_ref()
-                .map_or(!info.segments.is_empty(), |held| {
-                    held.iter().any(|c| c == credentials)
-                })
-        })
+        self.relays(ctx, |info| holds(info, credentials))
     }
 
     /// Relays that could serve a segment or hold a credential, awake or not, by name.
@@ -262,9 +252,8 @@ impl Agents {
 
     /// Every relay that is known, awake or not, by name.
     pub(crate) fn relays_now(&self, ctx: &mut Ctx<'_>) -> Vec<Relay<'_>> {
-        let is_relay = |i: &&AgentInfo| !i.segments.is_empty() || i.credentials.is_some();
         let known = self.all.iter().filter_map(|(id, agent)| {
-            let info = agent.info.as_deref().filter(is_relay)?;
+            let info = agent.info.as_deref().filter(|info| is_relay(info))?;
             Some((id, info.credentials.as_ref()))
         });
         known
@@ -287,9 +276,7 @@ impl Agents {
 
     /// The highest token that its own agent, which knows it by the agent's id, or any relay has seen for a machine.
     pub(crate) fn high_water(&self, machine: &MachineId, own: &AgentId) -> Token {
-        let may_know = |id: &AgentId, info: &AgentInfo| {
-            id == own || !info.segments.is_empty() || info.credentials.is_some()
-        };
+        let may_know = |id: &AgentId, info: &AgentInfo| id == own || is_relay(info);
         self.all
             .iter()
             .filter_map(|(id, agent)| agent.info.as_deref().filter(|info| may_know(id, info)))
@@ -301,5 +288,18 @@ impl Agents {
             })
             .max()
             .unwrap_or_default()
+    }
+}
+
+/// Whether an agent says that it carries out commands for machines other than its own host.
+pub(crate) fn is_relay(info: &AgentInfo) -> bool {
+    !info.segments.is_empty() || info.credentials.is_some()
+}
+
+/// Whether a relay holds a BMC credential, or holds too many to say which.
+pub(crate) fn holds(info: &AgentInfo, credentials: &str) -> bool {
+    match &info.credentials {
+        Some(held) => held.iter().any(|name| name == credentials),
+        None => !info.segments.is_empty(),
     }
 }

@@ -3,19 +3,22 @@
 //! In: a machine, the lab around it. Out: yes, or why not.
 //! Holds: nothing here changes anything.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::actions::RejectedKind;
+use crate::agents;
 use crate::choice;
+use crate::facts::AgentInfo;
 use crate::identity;
 use crate::ids::{AgentId, GroupId, MachineId};
 use crate::lab::Lab;
 use crate::machine::{Machine, Phase};
 use crate::node;
 use crate::record::{OverridePower, PowerState};
-use crate::spec::PowerPolicy;
+use crate::spec::{PowerPolicy, WakeMethod};
 
 /// Why a machine must not be stopped by anybody but a person at its power button.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub(crate) enum Protection {
     OwnMachine,
     /// The agents' broker runs on it.
     BrokerMachine,
-    /// Others could not be woken any more.
+    /// Some machine could not be woken any more.
     LastRelay,
     /// It could not be woken again: what is to wake it is no network card of it.
     ForeignMac,
@@ -87,44 +90,51 @@ pub(crate) fn protected(lab: &Lab, machine: &Machine) -> Option<Protection> {
     other.is_some().then_some(Protection::NodeRenamed)
 }
 
-/// Whether a segment's sleepers could not be woken any more without this machine.
+/// Whether a machine, this one too, could be woken by nobody any more without this machine's agent.
 fn last_relay(lab: &Lab, machine: &Machine) -> bool {
-    let Some(info) = lab
-        .agents
-        .get(&machine.spec.agent)
-        .and_then(|a| a.info.as_deref())
-    else {
+    let agent = &machine.spec.agent;
+    let info = lab.agents.get(agent).and_then(|a| a.info.as_deref());
+    let Some(info) = info.filter(|info| agents::is_relay(info)) else {
         return false;
     };
-    info.segments.iter().any(|segment| {
-        let needed = lab.machines.values().any(|other| {
-            other.id() != machine.id()
-                && other
-                    .spec
-                    .wake_on_lan
-                    .as_ref()
-                    .is_some_and(|w| w.segment == *segment)
-        });
-        let silent_ms = lab.policy.agent_silent_ms;
-        let others = lab.agents.iter().any(|(id, _)| {
-            *id != machine.spec.agent
-                && lab.agents.relays_at(id, segment, lab.now_ms, silent_ms)
-                && !is_leaving(lab, id)
-        });
-        needed && !others
+    let leaving = leaving(lab);
+    let silent_ms = lab.policy.agent_silent_ms;
+    let stay = |id: &AgentId| *id != *agent && !leaving.contains(id);
+    let others: Vec<&AgentInfo> = lab
+        .agents
+        .relays_at(lab.now_ms, silent_ms)
+        .filter_map(|(id, info)| stay(id).then_some(info))
+        .collect();
+    lab.machines.values().any(|woken| {
+        let wakes = |info: &AgentInfo| woken.spec.wake.iter().any(|by| serves(info, woken, *by));
+        wakes(info) && !others.iter().any(|other| wakes(other))
     })
 }
 
-/// Whether the machine of an agent is on its way down.
-fn is_leaving(lab: &Lab, agent: &AgentId) -> bool {
-    lab.machines
-        .values()
-        .filter(|m| m.spec.agent == *agent)
-        .any(|m| {
-            m.record.order.is_some()
-                || matches!(m.phase, Phase::Stopping(_))
-                || lab.removals.iter().any(|r| r.machines.contains(m.id()))
-        })
+/// Whether a relay can carry out this way to wake a machine.
+fn serves(info: &AgentInfo, machine: &Machine, by: WakeMethod) -> bool {
+    let spec = &machine.spec;
+    match by {
+        WakeMethod::WakeOnLan => spec
+            .wake_on_lan
+            .as_ref()
+            .is_some_and(|card| info.segments.contains(&card.segment)),
+        WakeMethod::Redfish => spec
+            .redfish
+            .as_ref()
+            .is_some_and(|bmc| agents::holds(info, &bmc.credentials)),
+    }
+}
+
+/// Agents whose machines are on their way down.
+fn leaving(lab: &Lab) -> BTreeSet<&AgentId> {
+    let is_leaving = |m: &&Machine| {
+        m.record.order.is_some()
+            || matches!(m.phase, Phase::Stopping(_))
+            || lab.removals.iter().any(|r| r.machines.contains(m.id()))
+    };
+    let machines = lab.machines.values().map(AsRef::as_ref);
+    machines.filter(is_leaving).map(|m| &m.spec.agent).collect()
 }
 
 /// Whether the coordinator may stop a machine at all.

@@ -2,12 +2,12 @@
 
 use coordinator_core::{
     AgentId, AgentInfo, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName,
-    PodStanding, Policy, PowerRead, Repeat, Report, ReportState, Timeouts,
+    PodStanding, Policy, PowerRead, Repeat, Report, ReportState, Timeouts, WakeMethod,
 };
 
 use crate::declare::{
-    bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab, machine,
-    machine_spec, pod, relay_info,
+    agent_info, bmc, decrease, delete, group, group_id, group_spec, increase, kubelet, lab,
+    machine, machine_spec, pod, relay_info,
 };
 use crate::steps::{phase, running};
 use crate::world::World;
@@ -100,6 +100,70 @@ fn a_relay_that_became_the_last_one_after_its_order_is_not_stopped() {
     world.relays.insert("pi".into(), true);
     world.run_for(300_000);
     assert_eq!(world.stops("k1"), 1);
+}
+
+/// An agent that holds these BMC credentials and relays for these segments.
+fn tell_relay(world: &mut World, name: &str, segments: &[&str], credentials: Option<&[&str]>) {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let info = AgentInfo {
+        key: Some(format!("ed25519:{name}")),
+        segments: owned(segments),
+        credentials: credentials.map(owned),
+        ..agent_info(name)
+    };
+    world.tell(Fact::AgentInfo(info.into()));
+}
+
+#[test]
+fn the_last_relay_that_can_wake_a_machine_is_not_stopped() {
+    let both = MachineSpec {
+        wake: vec![WakeMethod::Redfish, WakeMethod::WakeOnLan],
+        wake_on_lan: machine_spec("m2").wake_on_lan,
+        ..bmc("m2")
+    };
+    let packet = machine_spec("m2");
+    let only_bmc = bmc("m2");
+    for (other, ours, theirs, stops) in [
+        // Who else holds the credentials?
+        (&only_bmc, &["r"][..], Some(&[][..]), false),
+        (&only_bmc, &["r"], Some(&["x"]), false),
+        (&only_bmc, &["r"], Some(&["x", "r"]), true),
+        // It names none because they are too many to be named.
+        (&only_bmc, &["r"], None, true),
+        (&only_bmc, &["x"], Some(&[]), true),
+        // It is woken by packet, which the other relay sends.
+        (&both, &["r"], Some(&[]), true),
+        (&packet, &["r"], Some(&[]), true),
+    ] {
+        let specs = vec![group(), machine("m1"), Fact::MachineApplied(other.clone())];
+        let mut world = running(specs, 2);
+        tell_relay(&mut world, "m1", &["elsewhere"], Some(ours));
+        tell_relay(&mut world, "pi", &["default"], theirs);
+        let answer = world.call(delete(&["m1"]));
+        assert_eq!(
+            answer == Answer::Done,
+            stops,
+            "{ours:?} {theirs:?}: {answer:?}"
+        );
+        world.run_for(200_000);
+        assert_eq!(world.stops("m1"), usize::from(stops), "{ours:?} {theirs:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_only_its_own_agent_could_wake_is_not_stopped() {
+    let mut world = running(vec![group(), machine("m1")], 1);
+    tell_relay(&mut world, "m1", &["default"], Some(&[]));
+    world.relays.insert("pi".into(), false);
+    world.run_for(60_000);
+    let answer = world.call(delete(&["m1"]));
+    assert!(
+        matches!(&answer, Answer::Rejected(r) if r.message.contains("LastRelay")),
+        "{answer:?}"
+    );
+    world.relays.insert("pi".into(), true);
+    world.run_for(60_000);
+    assert_eq!(world.call(delete(&["m1"])), Answer::Done);
 }
 
 #[test]
