@@ -182,6 +182,7 @@ fn lost(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
          of the BMC, and `journalctl -b -1` on {id} once it runs",
         machine.spec.group
     );
+    machine.explain(Why::Off, message.clone());
     machine.event(Severity::Warning, "LostPower", message, ctx);
 }
 
@@ -276,9 +277,13 @@ fn become_silent(
     ctx: &mut Ctx<'_>,
 ) {
     set_power(machine, PowerState::Unknown, None, ctx);
-    machine.event(Severity::Warning, "Silent", event.into(), ctx);
+    let id = machine.id().clone();
+    let advised = |what: &str| {
+        format!("{what}. Look at it: if it is off, say so with `homelabctl power confirm-off {id}`")
+    };
+    machine.event(Severity::Warning, "Silent", advised(event), ctx);
     let phase = Phase::Unknown(Unknown::Silent { since_ms });
-    machine.enter(phase, Why::Silent, state.into(), ctx);
+    machine.enter(phase, Why::Silent, advised(state), ctx);
 }
 
 /// Machines that fell silent together, as many as still run or more: they may be starting by themselves already.

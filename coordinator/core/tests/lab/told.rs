@@ -391,6 +391,17 @@ fn who_asked_for_a_machine_is_whoever_did_and_nobody_for_one_found_running() {
 }
 
 #[test]
+fn a_machine_that_falls_silent_is_told_with_what_to_do_about_it() {
+    let mut world = running(lab(3), 3);
+    world.sims.get_mut("m1").expect("m1").mute = true;
+    world.run_for(300_000);
+    let told = ["unknown", "`homelabctl power confirm-off m1`"];
+    says(&event(&world, "Silent").message, &told);
+    let message = view(&mut world, "m1").message;
+    says(&message, &["is not heard any more", told[1]]);
+}
+
+#[test]
 fn a_machine_that_goes_off_by_itself_is_told_with_what_becomes_of_it_and_where_to_look() {
     let specs = ["r1", "r2", "r3"].map(|name| Fact::MachineApplied(bmc(name)));
     let mut world = running([vec![group()], specs.to_vec()].concat(), 3);
@@ -405,6 +416,7 @@ fn a_machine_that_goes_off_by_itself_is_told_with_what_becomes_of_it_and_where_t
         "`journalctl -b -1`",
     ];
     says(&event(&world, "LostPower").message, &told);
+    says(&view(&mut world, "r1").message, &told);
     // What is told of it is so.
     assert_eq!(phase(&mut world, "r1"), PhaseName::Off);
     assert_eq!(world.store_groups[&group_id()].wanted.len(), 2);
