@@ -20,7 +20,7 @@ use crate::names::Names;
 use crate::policy::{AutoscalerVersion, Policy};
 use crate::record::{GroupRecord, MachineRecord};
 use crate::removal::Removal;
-use crate::routine::{self, Since};
+use crate::routine::{self, Came, Since};
 use crate::spec::Joins;
 use crate::view::View;
 use crate::volumes::LocalVolumes;
@@ -63,6 +63,7 @@ pub struct Lab {
     next: Option<u64>,
     since_decided: Since,
     decided_ms: u64,
+    came: Came,
     /// The last snapshot, and whether it still shows everything.
     pub(crate) view: Arc<View>,
     view_is_current: bool,
@@ -183,6 +184,7 @@ impl Lab {
             next: None,
             since_decided: Since::Nothing,
             decided_ms: 0,
+            came: Came::ToSomething,
             view: Arc::default(),
             view_is_current: false,
         }
@@ -196,7 +198,7 @@ impl Lab {
         self.with(now, |lab, ctx| observing::observe(lab, fact, ctx));
     }
 
-    /// Everything there is to do now. While only expected signs of life have come in, that is looked at once a second.
+    /// Everything there is to do now. While only expected signs of life have come in, that is looked at now and then.
     #[must_use]
     pub fn decide(&mut self, now: Now) -> Vec<Action> {
         if self.since_decided == Since::Routine
@@ -204,7 +206,7 @@ impl Lab {
         {
             return Vec::new();
         }
-        self.since_decided = Since::Nothing;
+        let since = core::mem::replace(&mut self.since_decided, Since::Nothing);
         self.decided_ms = now.boot_ms;
         self.view_is_current = false;
         self.next = None;
@@ -232,7 +234,12 @@ impl Lab {
                 }
             });
         }
-        core::mem::take(&mut self.pending)
+        let actions = core::mem::take(&mut self.pending);
+        self.came = match since {
+            Since::Nothing | Since::Routine if actions.is_empty() => Came::ToNothing,
+            Since::Nothing | Since::Routine | Since::News => Came::ToSomething,
+        };
+        actions
     }
 
     /// When to call [`Lab::decide`] again even if no fact comes; boot clock, milliseconds.
@@ -241,7 +248,7 @@ impl Lab {
         match self.since_decided {
             Since::Nothing | Since::News => self.next,
             Since::Routine => {
-                let patience_ends = self.decided_ms.saturating_add(routine::PATIENCE_MS);
+                let patience_ends = self.decided_ms.saturating_add(self.came.patience_ms());
                 Some(self.next.map_or(patience_ends, |at| at.min(patience_ends)))
             }
         }

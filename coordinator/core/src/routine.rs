@@ -9,7 +9,28 @@ use crate::machine::{Machine, Phase};
 
 /// How long a decision may wait while only routine comes in, milliseconds. A thousand machines give two hundred signs of
 /// life a second, and each decision looks at all machines. Whatever has a time of its own is looked at then.
-pub(crate) const PATIENCE_MS: u64 = 5_000;
+const PATIENCE_MS: u64 = 5_000;
+/// The same once a look at all machines has led to nothing, and with nothing but routine since the look before it.
+const CALM_PATIENCE_MS: u64 = 30_000;
+
+/// What the last decision came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// Something was done, or something may have changed before.
+    ToSomething,
+    /// Nothing had changed and nothing was done: the next one finds the same, until something has its time.
+    ToNothing,
+}
+
+impl Came {
+    /// How long the next decision may wait while only routine comes in, milliseconds.
+    pub(crate) fn patience_ms(self) -> u64 {
+        match self {
+            Self::ToSomething => PATIENCE_MS,
+            Self::ToNothing => CALM_PATIENCE_MS,
+        }
+    }
+}
 
 /// What has come in since the last decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use coordinator_core::{AgentId, Beat, Fact, Joins, MachineId, MachineSpec, NodeSeen, PhaseName};
+use coordinator_core::{
+    AgentId, Answer, Beat, Fact, Joins, MachineId, MachineSpec, NodeSeen, PhaseName,
+};
 
-use crate::declare::{group, increase, kubelet, lab, machine_spec};
+use crate::declare::{delete, group, group_id, increase, kubelet, lab, machine_spec};
 use crate::world::World;
 
 const SECOND_MS: u64 = 1_000;
@@ -54,12 +56,55 @@ fn an_expected_sign_of_life_leaves_the_view_as_it_is_until_the_next_look() {
         assert!(world.lab.decide(world.now()).is_empty(), "{fact:?}");
         let after = world.lab.view(world.now());
         assert!(Arc::ptr_eq(&before, &after), "{fact:?}");
-        let soon = world.now_ms + 5 * SECOND_MS;
+        let soon = world.now_ms + 30 * SECOND_MS;
         assert!(
             world.lab.deadline().is_some_and(|at| at <= soon),
             "{fact:?}"
         );
     }
+}
+
+#[test]
+fn a_look_that_led_to_nothing_is_repeated_later_than_one_that_followed_news() {
+    let mut world = running(&["m1"]);
+    let again_after_ms = |world: &mut World| {
+        world.tell(beat("pi", world.boot_id("pi")));
+        world.settle();
+        let at_ms = world.lab.deadline().expect("relays can fall silent");
+        at_ms - world.now_ms
+    };
+    world.tell(beat("m1", "m1-boot-2".into()));
+    world.settle();
+    assert!(again_after_ms(&mut world) <= 5 * SECOND_MS);
+    // Long enough for the look after the news, and for everything that followed from them.
+    world.run_for(60 * SECOND_MS);
+    assert!(again_after_ms(&mut world) > 5 * SECOND_MS);
+    world.tell(beat("m1", "m1-boot-3".into()));
+    let before = world.lab.view(world.now());
+    world.settle();
+    assert!(!Arc::ptr_eq(&before, &world.lab.view(world.now())), "news");
+}
+
+#[test]
+fn the_end_of_a_quarantine_is_noticed_in_time_while_everybody_else_is_only_heard() {
+    let mut world = World::new(lab(2));
+    world.set_power("m1", true);
+    world.sims.get_mut("m2").expect("declared").never_boots = true;
+    world.run_for(60_500);
+    let usable = |world: &mut World| world.lab.view(world.now()).groups[&group_id()].max_size;
+    let before = usable(&mut world);
+    world.ask(increase(1, 0));
+    world.run_for(machine_spec("m2").timeouts.boot_ms + 10 * SECOND_MS);
+    assert_eq!(phase(&mut world, "m2"), PhaseName::WakeFailed);
+    assert_eq!(world.call(delete(&["m2"])), Answer::Done);
+    let machine = world.lab.view(world.now()).machines[&MachineId::new("m2")].clone();
+    let until_ms = machine.quarantined_until_ms.expect("left out");
+    assert_eq!(usable(&mut world), before - 1);
+    let left_ms = until_ms - world.now().wall_ms;
+    world.run_for(u64::try_from(left_ms).expect("not over yet") - 1);
+    assert_eq!(usable(&mut world), before - 1, "still left out");
+    world.run_for(1);
+    assert_eq!(usable(&mut world), before);
 }
 
 #[test]
