@@ -66,6 +66,12 @@ impl Agent {
             && self.beat.as_ref().is_some_and(same)
             && now_ms < self.beat_ms.saturating_add(silent_ms)
     }
+
+    /// A heartbeat was heard within the silence limit.
+    pub(crate) fn live(&self, ctx: &mut Ctx<'_>) -> bool {
+        let silent_ms = ctx.policy.agent_silent_ms;
+        self.beat.is_some() && !ctx.due(self.beat_ms.saturating_add(silent_ms))
+    }
 }
 
 /// All agents.
@@ -158,10 +164,7 @@ impl Agents {
 
     /// A heartbeat was heard within the silence limit.
     pub(crate) fn live(&self, id: &AgentId, ctx: &mut Ctx<'_>) -> bool {
-        let silent_ms = ctx.policy.agent_silent_ms;
-        self.all.get(id).is_some_and(|agent| {
-            agent.beat.is_some() && !ctx.due(agent.beat_ms.saturating_add(silent_ms))
-        })
+        self.all.get(id).is_some_and(|agent| agent.live(ctx))
     }
 
     /// Relays that are heard and have not said goodbye since, at a moment on the boot clock, milliseconds.

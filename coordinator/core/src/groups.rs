@@ -27,7 +27,10 @@ use crate::spec::GroupSpec;
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) spec: GroupSpec,
+    /// Changed as a whole alone, by `hold`.
     pub(crate) record: GroupRecord,
+    /// The wanted machines of the record by name.
+    wanted: Vec<MachineId>,
     in_flight: Option<InFlight>,
     queue: VecDeque<Change>,
     remembered: Option<Remembered>,
@@ -110,6 +113,7 @@ impl Group {
     pub(crate) fn new(spec: GroupSpec, record: GroupRecord) -> Self {
         Self {
             spec,
+            wanted: by_name(&record.wanted),
             record,
             in_flight: None,
             queue: VecDeque::new(),
@@ -120,6 +124,12 @@ impl Group {
             frozen_until_ms: None,
             concerns: Concerns::new(),
         }
+    }
+
+    /// From now on this is what is stored.
+    fn hold(&mut self, record: GroupRecord) {
+        self.wanted = by_name(&record.wanted);
+        self.record = record;
     }
 
     pub(crate) fn declare(&mut self, spec: GroupSpec) {
@@ -143,7 +153,7 @@ impl Group {
                 sequence: record.sequence,
             })
         });
-        self.record = record;
+        self.hold(record);
         self.in_doubt = false;
     }
 
@@ -172,7 +182,7 @@ impl Group {
     }
 
     pub(crate) fn wants(&self, machine: &MachineId) -> bool {
-        self.record.wanted.contains(machine)
+        self.wanted.binary_search(machine).is_ok()
     }
 
     pub(crate) fn frozen(&self, ctx: &mut Ctx<'_>) -> bool {
@@ -228,6 +238,12 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
         join_repetitions(lab, &id, ctx);
         start(lab, &id, ctx);
     }
+}
+
+fn by_name(wanted: &[MachineId]) -> Vec<MachineId> {
+    let mut sorted = wanted.to_vec();
+    sorted.sort_unstable();
+    sorted
 }
 
 fn is_increase(change: &Change) -> bool {

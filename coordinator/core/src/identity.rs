@@ -96,12 +96,11 @@ pub(crate) fn other_node<'a>(
         .get(&machine.spec.agent)
         .and_then(|agent| agent.beat.as_ref())
         .filter(|_| heard);
-    let promised = machine.provider_id(scheme);
     let same_boot =
         |node: &NodeSeen| beat.is_some_and(|b| b.boot_id == node.boot_id && !b.boot_id.is_empty());
     strangers
         .values()
-        .find(|node| node.provider_id == promised || same_boot(node))
+        .find(|node| machine.has_provider_id(&node.provider_id, scheme) || same_boot(node))
 }
 
 /// What to do about a machine whose kubelet goes by another name than the one that was declared.

@@ -10,7 +10,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::actions::Severity;
-use crate::groups::{Change, What};
+use crate::groups::{Change, Group, What};
 use crate::ids::MachineId;
 use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, Phase, Unknown, Wished};
@@ -54,12 +54,15 @@ fn step(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
     let group = lab.groups.get(&machine.spec.group);
     let listed = group.is_some_and(|g| g.wants(id));
     let wished = wishes::wish(machine, group, listed);
+    let free = may_act(machine, group);
+    let ordered = machine.record.order.is_some();
     if listed && is_not_the_autoscalers(machine) {
         take_out(lab, id);
     }
-    let free = may_act(lab, id);
     if free {
-        void_order(lab, id, listed);
+        if ordered {
+            void_order(lab, id, listed);
+        }
         act(lab, id, &wished, listed, ctx);
     }
     drive(lab, id, &power, free.then_some(wished.wish), ctx);
@@ -80,17 +83,11 @@ fn take_out(lab: &mut Lab, id: &MachineId) {
 }
 
 /// Power may be moved: the group is neither paused nor frozen, the declaration is sound.
-pub(crate) fn may_act(lab: &Lab, id: &MachineId) -> bool {
-    let Some(machine) = lab.machines.get(id) else {
-        return false;
-    };
-    let Some(group) = lab.groups.get(&machine.spec.group) else {
-        return false;
-    };
+pub(crate) fn may_act(machine: &Machine, group: Option<&Group>) -> bool {
+    let is_free = |group: &Group| !group.spec.paused && group.frozen_until_ms.is_none();
     machine.spec.fault.is_none()
         && machine.spec.power != PowerPolicy::Unmanaged
-        && !group.spec.paused
-        && group.frozen_until_ms.is_none()
+        && group.is_some_and(is_free)
 }
 
 /// An order for a machine that is wanted (again) is void, unless a removal is on its way.
@@ -239,7 +236,7 @@ fn take_back_wake(
         return;
     };
     if waking.effect_possible() {
-        let by = wished.by.as_str();
+        let by = &*wished.by;
         if machine.record.order.is_none() {
             machine.record.order = Some(OffOrder {
                 id: ctx.mint.ulid(ctx.now.wall_ms),
@@ -305,12 +302,13 @@ fn adopt(lab: &mut Lab, id: &MachineId) {
         && !is_not_the_autoscalers(machine)
         && machine.spec.power == PowerPolicy::Auto
         && !machine.spec.wake.is_empty();
-    let members = choice::members(lab, &group.spec.id, &group.record.wanted);
-    let room = group
-        .spec
-        .max_size
-        .is_none_or(|max| members < usize::try_from(max).unwrap_or(usize::MAX));
-    if counts && room && matches!(group.spec.mode, Mode::Autoscaler) {
+    // All machines of the group are looked at for this.
+    let has_room = || {
+        let members = choice::members(lab, &group.spec.id, &group.record.wanted);
+        let max_size = group.spec.max_size;
+        max_size.is_none_or(|max| members < usize::try_from(max).unwrap_or(usize::MAX))
+    };
+    if counts && matches!(group.spec.mode, Mode::Autoscaler) && has_room() {
         push(
             lab,
             id,

@@ -3,6 +3,7 @@
 //! Holds: `record` is what the store has or is about to have; `phase` and `seen` are rebuilt after a restart.
 //! Not here: the transitions (`lifecycle`, `waking`, `stopping`) and what counts as on or off (`power`).
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -146,6 +147,26 @@ impl Machine {
                 alloc::format!("homelab://{}/{}", self.spec.namespace, self.spec.id)
             }
             ProviderScheme::K3s => alloc::format!("k3s://{}", self.spec.node_name),
+        }
+    }
+
+    /// Whether that is the provider id it has, or will have.
+    pub(crate) fn has_provider_id(&self, id: &str, scheme: ProviderScheme) -> bool {
+        if let Some(told) = self
+            .spec
+            .provider_id
+            .as_ref()
+            .or(self.record.provider_id.as_ref())
+        {
+            return **told == *id;
+        }
+        match scheme {
+            ProviderScheme::Homelab => {
+                let path = id.strip_prefix("homelab://");
+                let name = path.and_then(|path| path.strip_prefix(&*self.spec.namespace));
+                name.and_then(|name| name.strip_prefix('/')) == Some(self.spec.id.as_str())
+            }
+            ProviderScheme::K3s => id.strip_prefix("k3s://") == Some(&*self.spec.node_name),
         }
     }
 
@@ -464,7 +485,7 @@ pub(crate) struct Executor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wished {
     pub(crate) wish: Wish,
-    pub(crate) by: String,
+    pub(crate) by: Cow<'static, str>,
 }
 
 /// Joins names for a sentence.

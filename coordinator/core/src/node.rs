@@ -296,6 +296,14 @@ pub(crate) fn learn(node: &NodeSeen, at_ms: i64) -> Learned {
     }
 }
 
+/// Whether a Node brings what was learned from it before.
+pub(crate) fn is_learned(node: &NodeSeen, known: &Learned) -> bool {
+    node.capacity == known.capacity
+        && node.allocatable == known.allocatable
+        && node.labels == known.labels
+        && permanent(&node.taints) == known.taints
+}
+
 fn permanent(taints: &[Taint]) -> Vec<Taint> {
     let passing = |key: &str| {
         key == POWER_OFF_TAINT

@@ -113,8 +113,8 @@ fn pods_listed(
     let Some(machine) = lab.machines.get(id) else {
         return;
     };
-    let kept = !lifecycle::may_act(lab, id) || permission::protected(lab, machine).is_some();
     let group = lab.groups.get(&machine.spec.group);
+    let kept = !lifecycle::may_act(machine, group) || permission::protected(lab, machine).is_some();
     let listed = group.is_some_and(|group| group.wants(id));
     let wished = wishes::wish(machine, group, listed);
     let drainer = Drainer::of(&wished);

@@ -47,14 +47,12 @@ impl Power {
 
 /// Weighs what was seen of a machine.
 pub(crate) fn assess(machine: &Machine, agents: &Agents, links: Links, ctx: &mut Ctx<'_>) -> Power {
-    let agent = &machine.spec.agent;
+    let agent = agents.get(&machine.spec.agent);
     let off_ms = machine.seen.off_ms.unwrap_or(0);
-    let agent_live =
-        agents.live(agent, ctx) && agents.get(agent).is_some_and(|a| a.beat_ms > off_ms);
+    let agent_live = agent.is_some_and(|a| a.live(ctx) && a.beat_ms > off_ms);
     let kubelet_live = kubelet_live(machine, ctx);
     let bmc_on = bmc_says_on(machine, ctx);
-    let beat = agents
-        .get(agent)
+    let beat = agent
         .filter(|_| agent_live)
         .and_then(|a| a.beat.as_ref().map(|b| (a.beat_ms, b)));
     let on = if agent_live {
@@ -70,8 +68,9 @@ pub(crate) fn assess(machine: &Machine, agents: &Agents, links: Links, ctx: &mut
     let joined = match machine.spec.joins {
         Joins::Agent => agent_live,
         Joins::Kubelet => {
-            let id = machine.provider_id(ctx.policy.provider_scheme);
-            let usable = |n: &NodeSeen| n.ready && n.provider_id == id && !node::repels(n);
+            let scheme = ctx.policy.provider_scheme;
+            let is_its_own = |n: &NodeSeen| machine.has_provider_id(&n.provider_id, scheme);
+            let usable = |n: &NodeSeen| n.ready && is_its_own(n) && !node::repels(n);
             kubelet_live && node.is_some_and(usable)
         }
     };

@@ -95,10 +95,9 @@ fn index(lab: &Lab, group: &GroupView, machines: &[&Machine], view: &mut View) {
 
 fn group_view(lab: &Lab, group: &Group, machines: &[&Machine], ctx: &Ctx<'_>) -> GroupView {
     let spec = &group.spec;
-    let wanted: BTreeSet<&MachineId> = group.record.wanted.iter().collect();
     let instances: Vec<Instance> = machines
         .iter()
-        .filter_map(|m| instance(lab, m, wanted.contains(m.id())))
+        .filter_map(|m| instance(lab, m, group.wants(m.id())))
         .collect();
     let deleting = instances
         .iter()
@@ -113,12 +112,12 @@ fn group_view(lab: &Lab, group: &Group, machines: &[&Machine], ctx: &Ctx<'_>) ->
     );
     let spare = machines
         .iter()
-        .filter(|m| !wanted.contains(m.id()) && choice::usable(m, ctx.now.wall_ms))
+        .filter(|m| !group.wants(m.id()) && choice::usable(m, ctx.now.wall_ms))
         .count();
     // A machine on its way off will be usable again; leaving it out would make the bound flicker.
     let leaving = machines
         .iter()
-        .filter(|m| matches!(m.phase, Phase::Stopping(_)) && !wanted.contains(m.id()))
+        .filter(|m| matches!(m.phase, Phase::Stopping(_)) && !group.wants(m.id()))
         .count();
     let usable = if spec.paused {
         target
@@ -205,7 +204,7 @@ fn instance(lab: &Lab, machine: &Machine, wanted: bool) -> Option<Instance> {
 /// cluster-autoscaler.
 fn has_promised_node(machine: &Machine, scheme: ProviderScheme) -> bool {
     let node = machine.seen.node.as_deref();
-    node.is_some_and(|node| node.provider_id == machine.provider_id(scheme))
+    node.is_some_and(|node| machine.has_provider_id(&node.provider_id, scheme))
 }
 
 fn machine_view(
@@ -241,7 +240,7 @@ fn machine_view(
         since_ms: machine.since_ms,
         why: machine.why.reason(),
         message: machine.message.clone(),
-        by: operation_by.unwrap_or(wished.by),
+        by: operation_by.unwrap_or_else(|| wished.by.into_owned()),
         drain: match &machine.phase {
             Phase::Stopping(stopping) => stopping.drain(),
             Phase::Unknown(_)

@@ -20,7 +20,11 @@ use crate::{stopping, upkeep};
 
 /// What was seen moves the phase, whatever is wished.
 pub(crate) fn see(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
-    let arrived = power.joined && upkeep::node_is_right(lab, id);
+    let Some(machine) = lab.machines.get(id) else {
+        return;
+    };
+    let awaited = matches!(machine.phase, Phase::Waking(_));
+    let arrived = awaited && power.joined && upkeep::node_is_right(lab, machine);
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };

@@ -68,9 +68,10 @@ pub(crate) fn of(spec: &GroupSpec, machines: &[&Machine], agents: &Agents) -> Op
         }
     }
     fill_platform(&mut template.labels, &candidates, agents);
-    template
-        .labels
-        .insert(node::GROUP_LABEL.to_string(), group_label(&spec.id));
+    template.labels.insert(
+        node::GROUP_LABEL.to_string(),
+        group_label(&spec.id).to_string(),
+    );
     Some(template)
 }
 

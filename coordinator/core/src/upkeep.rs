@@ -86,10 +86,8 @@ fn note_old_node(lab: &mut Lab, id: &MachineId, ctx: &mut Ctx<'_>) {
 }
 
 /// Whether nothing is left to change on the Node of a machine that has just come.
-pub(crate) fn node_is_right(lab: &Lab, id: &MachineId) -> bool {
-    lab.machines
-        .get(id)
-        .is_none_or(|machine| machine.spec.joins == Joins::Agent || plan(lab, machine).is_none())
+pub(crate) fn node_is_right(lab: &Lab, machine: &Machine) -> bool {
+    machine.spec.joins == Joins::Agent || plan(lab, machine).is_none()
 }
 
 fn plan(lab: &Lab, machine: &Machine) -> Option<NodePatch> {
@@ -105,10 +103,9 @@ fn plan(lab: &Lab, machine: &Machine) -> Option<NodePatch> {
     }
     let backup = machine.record.node_backup.as_deref();
     let cordoned = backup.map_or(machine.seen.cordoned_by_person, |b| b.cordoned);
-    let label = group_label(&group.spec.id);
     let wanted = Wanted {
         provider_id: &provider_id,
-        group: &label,
+        group: group_label(&group.spec.id),
         labels: &group.spec.declared.labels,
         backup,
         cordoned,
@@ -170,30 +167,21 @@ pub(crate) fn settle(lab: &mut Lab, id: &MachineId, ctx: &Ctx<'_>) {
     let Some(seen) = machine.seen.node.as_deref() else {
         return;
     };
-    let mut learned = node::learn(seen, ctx.now.wall_ms);
-    let old = machine.record.learned.as_ref();
-    if let Some(old) = old {
-        learned.at_ms = old.at_ms;
+    let known = machine.record.learned.as_deref();
+    if known.is_some_and(|known| node::is_learned(seen, known)) {
+        return;
     }
-    let changed = old.is_none_or(|old| {
-        old.allocatable != learned.allocatable
-            || old.capacity != learned.capacity
-            || old.labels != learned.labels
-            || old.taints != learned.taints
-    });
-    if changed {
-        learned.at_ms = ctx.now.wall_ms;
-        let short = promised(lab, id)
-            .and_then(|promised| template::shortfall(&promised.allocatable, &learned.allocatable));
-        let Some(machine) = lab.machines.get_mut(id) else {
-            return;
-        };
-        if short.is_some() {
-            machine.fell_short = short;
-        }
-        machine.record.learned = Some(Box::new(learned));
-        machine.touch();
+    let learned = node::learn(seen, ctx.now.wall_ms);
+    let short = promised(lab, id)
+        .and_then(|promised| template::shortfall(&promised.allocatable, &learned.allocatable));
+    let Some(machine) = lab.machines.get_mut(id) else {
+        return;
+    };
+    if short.is_some() {
+        machine.fell_short = short;
     }
+    machine.record.learned = Some(Box::new(learned));
+    machine.touch();
 }
 
 /// What the group of a machine promises of it, before it has taught anything else.
@@ -214,15 +202,10 @@ fn adopt_provider_id(lab: &mut Lab, id: &MachineId) {
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
-    let Some(brought) = machine
-        .seen
-        .node
-        .as_deref()
-        .map(|n| n.provider_id.clone())
-        .filter(|p| !p.is_empty())
-    else {
+    let brings_one = |node: &NodeSeen| !node.provider_id.is_empty();
+    if !machine.seen.node.as_deref().is_some_and(brings_one) {
         return;
-    };
+    }
     if let Some(message) = foreign_provider_id(machine, scheme) {
         // What was promised for a wake stands after it.
         if machine.record.provider_id.is_none() {
@@ -236,8 +219,10 @@ fn adopt_provider_id(lab: &mut Lab, id: &MachineId) {
         let message = String::from("Its Node has the provider id that was promised again");
         machine.explain(Why::Running, message);
     }
-    if machine.record.provider_id.is_none() {
-        machine.record.provider_id = Some(brought);
+    if machine.record.provider_id.is_none()
+        && let Some(seen) = machine.seen.node.as_deref()
+    {
+        machine.record.provider_id = Some(seen.provider_id.clone());
         machine.touch();
     }
 }
@@ -259,8 +244,8 @@ pub(crate) fn foreign_provider_id(machine: &Machine, scheme: ProviderScheme) -> 
     if !kept || !promised || brought.is_empty() {
         return None;
     }
-    let expected = machine.provider_id(scheme);
-    (*brought != expected).then(|| {
+    (!machine.has_provider_id(brought, scheme)).then(|| {
+        let expected = machine.provider_id(scheme);
         alloc::format!(
             "Its Node has provider id {brought}, {expected} was promised, so it does not count as running: delete the Node and \
              start its kubelet again, or declare providerID: {brought}"
@@ -332,7 +317,7 @@ fn read_bmc(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
-    let Some(redfish) = machine.spec.redfish.clone() else {
+    let Some(redfish) = &machine.spec.redfish else {
         return;
     };
     let heard = power.presence() != Presence::Silent;
@@ -357,6 +342,7 @@ fn read_bmc(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
     let Some(challenge) = lab.agents.challenge(&relay, ctx) else {
         return;
     };
+    let verb = Verb::RedfishStatus(redfish.clone());
     machine.raise(lab.agents.high_water(id, &machine.spec.agent), ctx);
     machine.seen.bmc_asked_ms = Some(ctx.now.boot_ms);
     ctx.at(ctx.now.boot_ms.saturating_add(period_ms));
@@ -365,14 +351,14 @@ fn read_bmc(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
             agent: relay,
             challenge,
         },
-        Verb::RedfishStatus(redfish),
+        verb,
         None,
         ctx,
     );
 }
 
 /// The group's name as Nodes carry it in their label.
-pub(crate) fn group_label(id: &crate::ids::GroupId) -> String {
+pub(crate) fn group_label(id: &crate::ids::GroupId) -> &str {
     let name = id.as_str();
-    String::from(name.rsplit('/').next().unwrap_or(name))
+    name.rsplit('/').next().unwrap_or(name)
 }

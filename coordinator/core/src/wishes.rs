@@ -2,8 +2,8 @@
 //!
 //! Holds: absence from a wanted set is never an order; a person's word goes before the declaration's, and that before the group's.
 
+use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::String;
 
 use crate::groups::Group;
 use crate::lab::Ctx;
@@ -42,35 +42,35 @@ impl Drainer {
 
 /// The wish that stands. `listed` is whether the machine is in its group's wanted set.
 pub(crate) fn wish(machine: &Machine, group: Option<&Group>, listed: bool) -> Wished {
-    let wished = |wish, by: String| Wished { wish, by };
+    let wished = |wish, by: Cow<'static, str>| Wished { wish, by };
     if machine.spec.power == PowerPolicy::Unmanaged {
-        return wished(Wish::None, String::new());
+        return wished(Wish::None, Cow::Borrowed(""));
     }
     if let Some(o) = &machine.record.override_ {
-        let by = format!("{} (override)", o.by);
+        let by = format!("{} (override)", o.by).into();
         return match o.power {
             OverridePower::Running => wished(Wish::Running, by),
             OverridePower::Off => wished(Wish::Off, by),
         };
     }
     match machine.spec.power {
-        PowerPolicy::AlwaysOn => return wished(Wish::Running, String::from("power: AlwaysOn")),
-        PowerPolicy::AlwaysOff => return wished(Wish::Off, String::from("power: AlwaysOff")),
+        PowerPolicy::AlwaysOn => return wished(Wish::Running, Cow::Borrowed("power: AlwaysOn")),
+        PowerPolicy::AlwaysOff => return wished(Wish::Off, Cow::Borrowed("power: AlwaysOff")),
         PowerPolicy::Unmanaged | PowerPolicy::Auto => {}
     }
     match &machine.record.order {
         // A proof stops the machine although its group wants it.
         Some(order) if order.then_wake && !(listed && matches!(machine.phase, Phase::Off)) => {
-            return wished(Wish::Off, order.by.clone());
+            return wished(Wish::Off, order.by.clone().into());
         }
-        Some(order) if !listed => return wished(Wish::Off, order.by.clone()),
+        Some(order) if !listed => return wished(Wish::Off, order.by.clone().into()),
         Some(_) | None => {}
     }
     let found_running = matches!(machine.phase, Phase::Running) && machine.why == Why::SeenRunning;
     match group.filter(|_| listed) {
         Some(group) => wished(Wish::Running, asked_by(machine, group, found_running)),
-        None if found_running => wished(Wish::None, String::from(FOUND_RUNNING)),
-        None => wished(Wish::None, String::new()),
+        None if found_running => wished(Wish::None, Cow::Borrowed(FOUND_RUNNING)),
+        None => wished(Wish::None, Cow::Borrowed("")),
     }
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn wish(machine: &Machine, group: Option<&Group>, listed: bool) -> Wi
 const FOUND_RUNNING: &str = "nobody: found running";
 
 /// Who wants a listed machine. The last increase stands for the machines that it added, which are the last of the wish.
-fn asked_by(machine: &Machine, group: &Group, found_running: bool) -> String {
+fn asked_by(machine: &Machine, group: &Group, found_running: bool) -> Cow<'static, str> {
     let wanted = &group.record.wanted;
     let increase = group.record.last_increase.as_ref().filter(|increase| {
         let added = usize::try_from(increase.delta).unwrap_or(0);
@@ -86,11 +86,13 @@ fn asked_by(machine: &Machine, group: &Group, found_running: bool) -> String {
         newest.into_iter().any(|id| id == machine.id())
     });
     match (increase, group.spec.mode) {
-        (Some(increase), _) => format!("cluster-autoscaler IncreaseSize({})", increase.delta),
-        (None, Mode::Manual { .. }) => String::from("targetSize"),
-        (None, Mode::Autoscaler) if found_running => String::from(FOUND_RUNNING),
-        (None, Mode::Autoscaler) if group.spec.min_size > 0 => String::from("minSize"),
-        (None, Mode::Autoscaler) => String::from("an earlier wish for its group"),
+        (Some(increase), _) => {
+            format!("cluster-autoscaler IncreaseSize({})", increase.delta).into()
+        }
+        (None, Mode::Manual { .. }) => Cow::Borrowed("targetSize"),
+        (None, Mode::Autoscaler) if found_running => Cow::Borrowed(FOUND_RUNNING),
+        (None, Mode::Autoscaler) if group.spec.min_size > 0 => Cow::Borrowed("minSize"),
+        (None, Mode::Autoscaler) => Cow::Borrowed("an earlier wish for its group"),
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn committed(lab: &mut Lab, id: &GroupId, sequence: u64, ctx: &mut Ct
     match group.in_flight.take() {
         Some(flight) if flight.record.sequence == sequence => {
             group.in_doubt = false;
-            group.record = flight.record.clone();
+            group.hold(flight.record.clone());
             finish(lab, &flight, ctx);
         }
         other => group.in_flight = other,
@@ -29,7 +29,7 @@ pub(crate) fn lost(lab: &mut Lab, id: &GroupId, record: GroupRecord, _ctx: &mut 
     let Some(group) = lab.groups.get_mut(id) else {
         return;
     };
-    group.record = record;
+    group.hold(record);
     group.in_doubt = false;
     let Some(flight) = group.in_flight.take() else {
         return;
