@@ -221,7 +221,7 @@ async fn a_record_that_the_schema_refuses_is_told_with_the_servers_words() -> Re
     stage.machine("nuc1").await?;
     let (shell, _running) = stage.leader().await?;
     let too_long = MachineRecord {
-        boot_id: Some("b".repeat(65)),
+        boot_id: Some("b".repeat(65).into()),
         ..*record(1, false)
     };
     let failed = store(&shell, 1, Box::new(too_long)).await?;

@@ -3,6 +3,7 @@
 //! In: heartbeats, presence, inventories. Out: fresh challenges, the relays that can reach a target.
 //! Holds: a retained message or a will never makes an agent live; only a heartbeat does.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -47,7 +48,7 @@ pub(crate) struct Relay<'a> {
 /// One agent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Agent {
-    pub(crate) key: Option<String>,
+    pub(crate) key: Option<Arc<str>>,
     /// Shared with whoever reads its messages, and with every view.
     pub(crate) info: Option<Arc<AgentInfo>>,
     pub(crate) beat: Option<Beat>,
@@ -77,7 +78,8 @@ impl Agent {
 /// All agents.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Agents {
-    all: BTreeMap<AgentId, Agent>,
+    /// Boxed: a map keeps half of its places free.
+    all: BTreeMap<AgentId, Box<Agent>>,
     /// Relays whose own machine is off, with when that was confirmed, wall clock, milliseconds.
     pub(crate) asleep: BTreeMap<AgentId, i64>,
     /// Strangers that showed no key, the one heard last at the end.
@@ -86,19 +88,28 @@ pub(crate) struct Agents {
 
 impl Agents {
     pub(crate) fn get(&self, id: &AgentId) -> Option<&Agent> {
-        self.all.get(id)
+        self.all.get(id).map(|agent| &**agent)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&AgentId, &Agent)> {
-        self.all.iter()
+        self.all.iter().map(|(id, agent)| (id, &**agent))
     }
 
     pub(crate) fn stored(&mut self, id: AgentId, key: String) {
-        self.all.entry(id).or_default().key = Some(key);
+        self.all.entry(id).or_default().key = Some(key.into());
     }
 
-    pub(crate) fn beat(&mut self, beat: Beat, standing: Standing, ctx: &Ctx<'_>) {
+    pub(crate) fn beat(&mut self, mut beat: Beat, standing: Standing, ctx: &Ctx<'_>) {
         let agent = self.all.entry(beat.agent.clone()).or_default();
+        // What is the same in each heartbeat stays the same value: it is held for long, and by others too.
+        if let Some(last) = &agent.beat {
+            beat.agent.clone_from(&last.agent);
+            if last.boot_id == beat.boot_id {
+                beat.boot_id.clone_from(&last.boot_id);
+            }
+        } else if let Some(info) = &agent.info {
+            beat.agent.clone_from(&info.agent);
+        }
         let is_stranger = standing == Standing::Stranger && agent.key.is_none();
         let id = beat.agent.clone();
         agent.gone = None;
@@ -127,12 +138,17 @@ impl Agents {
     /// The first key that an agent shows is kept; a later, different one does not replace it.
     pub(crate) fn info(&mut self, info: Arc<AgentInfo>, ctx: &mut Ctx<'_>) {
         let agent = self.all.entry(info.agent.clone()).or_default();
-        if let (None, Some(key)) = (&agent.key, &info.key) {
-            agent.key = Some(key.clone());
-            ctx.out.push(Action::RecordAgent {
-                agent: info.agent.clone(),
-                key: key.clone(),
-            });
+        match (&agent.key, &info.key) {
+            (None, Some(key)) => {
+                agent.key = Some(Arc::clone(key));
+                ctx.out.push(Action::RecordAgent {
+                    agent: info.agent.clone(),
+                    key: String::from(&**key),
+                });
+            }
+            // The same text once.
+            (Some(kept), Some(key)) if kept == key => agent.key = Some(Arc::clone(key)),
+            (Some(_), Some(_)) | (_, None) => {}
         }
         agent.info = Some(info);
     }

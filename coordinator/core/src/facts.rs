@@ -284,7 +284,7 @@ pub struct Beat {
     /// Which agent.
     pub agent: AgentId,
     /// The host's boot id.
-    pub boot_id: String,
+    pub boot_id: Arc<str>,
     /// Random per process start.
     pub instance: String,
     /// The challenge that a command must carry back.
@@ -310,13 +310,13 @@ pub struct AgentInfo {
     /// Which agent.
     pub agent: AgentId,
     /// Result key, `ed25519:…`.
-    pub key: Option<String>,
+    pub key: Option<Arc<str>>,
     /// Segments it relays for; empty means it is no relay.
     pub segments: Vec<String>,
     /// Names of the BMC credentials it holds; `None` where it does not say.
     pub credentials: Option<Vec<String>>,
     /// Names of its host's NICs that are armed for a magic packet; `None` where it cannot tell.
-    pub wake_armed: Option<Vec<String>>,
+    pub wake_armed: Option<Arc<[String]>>,
     /// Processor architecture of its host, as Kubernetes writes it; `None` where it does not say.
     pub arch: Option<String>,
     /// Hardware addresses of its host's NICs.

@@ -96,8 +96,9 @@ pub(crate) fn other_node<'a>(
         .get(&machine.spec.agent)
         .and_then(|agent| agent.beat.as_ref())
         .filter(|_| heard);
-    let same_boot =
-        |node: &NodeSeen| beat.is_some_and(|b| b.boot_id == node.boot_id && !b.boot_id.is_empty());
+    let same_boot = |node: &NodeSeen| {
+        beat.is_some_and(|b| *b.boot_id == *node.boot_id && !b.boot_id.is_empty())
+    };
     strangers
         .values()
         .find(|node| machine.has_provider_id(&node.provider_id, scheme) || same_boot(node))

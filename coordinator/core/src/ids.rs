@@ -26,6 +26,13 @@ macro_rules! name {
             }
         }
 
+        impl From<Arc<str>> for $name {
+            /// Shares the text; the edges have checked its form.
+            fn from(text: Arc<str>) -> Self {
+                Self(text)
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -52,6 +59,13 @@ name!(
     /// An agent: by default the name of the machine it runs on.
     AgentId
 );
+
+impl MachineId {
+    /// The name's text, to be shared.
+    pub(crate) fn text(&self) -> &Arc<str> {
+        &self.0
+    }
+}
 
 /// One waiting caller. The shell maps it to whoever waits for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

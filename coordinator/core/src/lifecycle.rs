@@ -4,6 +4,7 @@
 //! Holds: one exhaustive match over the phase. A wake ends by its machine's boot timeout, what follows a failed one by its
 //! quarantine. A stop ends when off is proven and says once that it is late; nothing ends Unknown but a sight.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -13,13 +14,14 @@ use crate::actions::Severity;
 use crate::groups::{Change, Group, What};
 use crate::ids::MachineId;
 use crate::lab::{Ctx, Lab};
-use crate::machine::{Machine, Phase, Unknown, Wished};
+use crate::machine::{Machine, Phase, Unknown};
 use crate::power::Power;
 use crate::record::{OffOrder, Outage, Override, OverridePower, PowerState};
 use crate::spec::{Mode, NodeObjectPolicy, PowerPolicy};
 use crate::stopping::{Outcome, Step, Surroundings};
 use crate::view::Wish;
 use crate::why::Why;
+use crate::wishes::Wished;
 use crate::{choice, node, permission, power, sightings, stopping, upkeep, waking, wishes};
 
 /// Commands that are remembered to tell a report's machine; older ones no longer matter.
@@ -208,7 +210,7 @@ fn stop(lab: &mut Lab, id: &MachineId, wished: &Wished, ctx: &mut Ctx<'_>) {
     };
     // A person may stop a machine that is not proven: that is how it gets proven.
     let kept_off = |o: &Override| o.power == OverridePower::Off;
-    let by_person = machine.record.override_.as_ref().is_some_and(kept_off)
+    let by_person = machine.record.override_.as_deref().is_some_and(kept_off)
         || machine.record.order.as_ref().is_some_and(|o| o.then_wake);
     let allowed = match permission::protected(lab, machine) {
         Some(protection) => Err(format!("{id} is not stopped: {}", protection.reason())),
@@ -238,12 +240,12 @@ fn take_back_wake(
     if waking.effect_possible() {
         let by = &*wished.by;
         if machine.record.order.is_none() {
-            machine.record.order = Some(OffOrder {
+            machine.record.order = Some(Box::new(OffOrder {
                 id: ctx.mint.ulid(ctx.now.wall_ms),
                 by: by.to_string(),
                 at_ms: ctx.now.wall_ms,
                 then_wake: false,
-            });
+            }));
         }
         stopping::start_before_boot(machine, &lab.agents, by, waking.trace(), ctx);
     } else {

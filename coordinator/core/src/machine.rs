@@ -3,9 +3,9 @@
 //! Holds: `record` is what the store has or is about to have; `phase` and `seen` are rebuilt after a restart.
 //! Not here: the transitions (`lifecycle`, `waking`, `stopping`) and what counts as on or off (`power`).
 
-use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::actions::{Action, Command, Event, Severity, Subject, Verb};
@@ -17,7 +17,7 @@ use crate::record::{MachineRecord, Operation, OperationKind, Outage};
 use crate::seen::{BmcReading, Seen};
 use crate::spec::{MachineSpec, WakeMethod};
 use crate::stopping::Stopping;
-use crate::view::{PhaseName, Wish};
+use crate::view::PhaseName;
 use crate::waking::{WakeFailed, Waking};
 use crate::why::Why;
 
@@ -29,7 +29,7 @@ pub(crate) struct Machine {
     pub(crate) phase: Phase,
     pub(crate) since_ms: i64,
     pub(crate) why: Why,
-    pub(crate) message: String,
+    pub(crate) message: Arc<str>,
     pub(crate) seen: Seen,
     /// Above every version that an earlier declaration of the same machine has used.
     first_version: u64,
@@ -62,7 +62,8 @@ pub(crate) enum Phase {
     Waking(Box<Waking>),
     WakeFailed(WakeFailed),
     Running,
-    Stopping(Stopping),
+    /// Boxed for the same reasons.
+    Stopping(Box<Stopping>),
 }
 
 /// Why nobody can say whether a machine runs.
@@ -99,7 +100,7 @@ impl Machine {
             phase: Phase::Unknown(Unknown::Unseen),
             since_ms: 0,
             why: Why::NotSeenYet,
-            message: String::from("Nobody has seen it since it was declared"),
+            message: "Nobody has seen it since it was declared".into(),
             seen: Seen::default(),
             first_version: version,
             version,
@@ -179,7 +180,10 @@ impl Machine {
 
     pub(crate) fn explain(&mut self, why: Why, message: String) {
         self.why = why;
-        self.message = message;
+        // A sentence that stands is the same value in every snapshot.
+        if *self.message != *message {
+            self.message = message.into();
+        }
     }
 
     /// Something stands in the way: an Event when it begins, the sentence in any case.
@@ -362,7 +366,7 @@ impl Machine {
         };
         let id = id.unwrap_or_else(|| ctx.mint.ulid(ctx.now.wall_ms));
         let boot_id = match verb {
-            Verb::PowerOff => operation.and_then(|op| op.boot_id.clone()),
+            Verb::PowerOff => operation.and_then(|op| op.boot_id.as_deref().map(String::from)),
             Verb::Wake(_)
             | Verb::RedfishOn(_)
             | Verb::RedfishStop(_)
@@ -479,13 +483,6 @@ pub(crate) enum AwaitedState {
 pub(crate) struct Executor {
     pub(crate) agent: AgentId,
     pub(crate) challenge: String,
-}
-
-/// A wish with its author.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wished {
-    pub(crate) wish: Wish,
-    pub(crate) by: Cow<'static, str>,
 }
 
 /// Joins names for a sentence.

@@ -4,10 +4,11 @@
 //! Holds: an agent and a Node bear their machine's name unless its declaration says otherwise; only other names are kept.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::ids::{AgentId, MachineId};
+use crate::groups::Group;
+use crate::ids::{AgentId, GroupId, MachineId};
 use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::spec::MachineSpec;
@@ -16,7 +17,7 @@ use crate::spec::MachineSpec;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     agents: BTreeMap<AgentId, Vec<MachineId>>,
-    nodes: BTreeMap<String, Vec<MachineId>>,
+    nodes: BTreeMap<Arc<str>, Vec<MachineId>>,
 }
 
 impl Names {
@@ -26,7 +27,7 @@ impl Names {
             let machines = self.agents.entry(spec.agent.clone()).or_default();
             insert(machines, &spec.id);
         }
-        if spec.node_name != spec.id.as_str() {
+        if *spec.node_name != *spec.id.as_str() {
             let machines = self.nodes.entry(spec.node_name.clone()).or_default();
             insert(machines, &spec.id);
         }
@@ -36,6 +37,19 @@ impl Names {
     pub(crate) fn forget(&mut self, spec: &MachineSpec) {
         remove(&mut self.agents, &spec.agent, &spec.id);
         remove(&mut self.nodes, &spec.node_name, &spec.id);
+    }
+}
+
+/// Names that are there already are not held twice.
+pub(crate) fn share(spec: &mut MachineSpec, groups: &BTreeMap<GroupId, Group>) {
+    if let Some((group, _)) = groups.get_key_value(&spec.group) {
+        spec.group.clone_from(group);
+    }
+    if *spec.node_name == *spec.id.as_str() {
+        spec.node_name.clone_from(spec.id.text());
+    }
+    if spec.agent.as_str() == spec.id.as_str() {
+        spec.agent = AgentId::from(Arc::clone(spec.id.text()));
     }
 }
 
@@ -68,7 +82,7 @@ impl Lab {
     /// The machines whose core Node bears this name; its own machine first.
     pub(crate) fn machines_of_node(&self, name: &str) -> impl Iterator<Item = &Machine> {
         let own = self.machines.get(&MachineId::new(name));
-        let own = own.filter(|machine| machine.spec.node_name == name);
+        let own = own.filter(|machine| *machine.spec.node_name == *name);
         let others = self.names.nodes.get(name).into_iter().flatten();
         let others = others.filter_map(|id| self.machines.get(id));
         own.into_iter().chain(others).map(|machine| &**machine)

@@ -22,7 +22,7 @@ use crate::view::Wish;
 use crate::waking::WakeFailed;
 use crate::why::Why;
 use crate::wishes::{self, Drainer};
-use crate::{lifecycle, node, permission, removal, stopping, upkeep, waking};
+use crate::{lifecycle, names, node, permission, removal, stopping, upkeep, waking};
 
 pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
     match fact {
@@ -200,7 +200,8 @@ fn group_removed(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
     }
 }
 
-fn machine_applied(lab: &mut Lab, spec: MachineSpec, ctx: &mut Ctx<'_>) {
+fn machine_applied(lab: &mut Lab, mut spec: MachineSpec, ctx: &mut Ctx<'_>) {
+    names::share(&mut spec, &lab.groups);
     let id = spec.id.clone();
     if let Some(machine) = lab.machines.get_mut(&spec.id) {
         lab.names.forget(&machine.spec);
@@ -221,7 +222,7 @@ fn machine_applied(lab: &mut Lab, spec: MachineSpec, ctx: &mut Ctx<'_>) {
     if let Some(record) = lab.orphan_machines.remove(&id) {
         replay(&mut machine, record, ctx);
     }
-    let node = lab.orphan_nodes.remove(&machine.spec.node_name);
+    let node = lab.orphan_nodes.remove(&*machine.spec.node_name);
     lab.machines.insert(id, Box::new(machine));
     if let Some(node) = node {
         node_seen(lab, node, ctx);

@@ -72,7 +72,7 @@ pub(crate) fn protected(lab: &Lab, machine: &Machine) -> Option<Protection> {
     if node.is_some_and(node::is_control_plane) {
         return Some(Protection::ControlPlane);
     }
-    let is_it = |name: &String| *name == machine.spec.node_name;
+    let is_it = |name: &String| **name == *machine.spec.node_name;
     if lab.policy.own_node.as_ref().is_some_and(is_it) {
         return Some(Protection::OwnMachine);
     }

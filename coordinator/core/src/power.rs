@@ -4,7 +4,7 @@
 //! Holds: silence alone is never off; off is read twice from a BMC, or concluded from silence after the machine
 //! itself has said that it goes down.
 
-use alloc::string::String;
+use alloc::sync::Arc;
 
 use crate::agents::Agents;
 use crate::facts::NodeSeen;
@@ -28,7 +28,7 @@ pub(crate) struct Power {
     /// A BMC has said Off twice, far enough apart, and nobody has heard the machine since.
     pub(crate) off_read: bool,
     /// The boot that the evidence for on belongs to.
-    pub(crate) boot_id: Option<String>,
+    pub(crate) boot_id: Option<Arc<str>>,
     /// When the host of the heartbeat was booted, boot clock of this process, milliseconds.
     pub(crate) booted_ms: Option<u64>,
     /// Its kubelet, which tells no time of boot, was heard before its agent, and the agent still has time to speak.
@@ -76,7 +76,7 @@ pub(crate) fn assess(machine: &Machine, agents: &Agents, links: Links, ctx: &mut
     };
     let node_boot = node
         .filter(|n| kubelet_live && !n.boot_id.is_empty())
-        .map(|n| n.boot_id.clone());
+        .map(|n| Arc::from(&*n.boot_id));
     Power {
         on,
         kubelet: kubelet_live,
@@ -178,7 +178,7 @@ fn off_read(machine: &Machine, ctx: &Ctx<'_>) -> bool {
 }
 
 /// Whether the stored boot id and the present one show that the machine has booted since.
-pub(crate) fn rebooted(before: Option<&String>, now: Option<&String>) -> bool {
+pub(crate) fn rebooted(before: Option<&Arc<str>>, now: Option<&Arc<str>>) -> bool {
     match (before, now) {
         (Some(before), Some(now)) => before != now,
         (None, _) | (_, None) => false,

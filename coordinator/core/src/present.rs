@@ -3,9 +3,9 @@
 //! Out: [`View`].
 //! Holds: a group's target is the number of its listed instances that are not deleting, in every snapshot.
 
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -23,12 +23,10 @@ use crate::view::{AgentView, GroupView, Instance, InstanceState, MachineView, Vi
 use crate::wishes;
 
 pub(crate) fn view(lab: &Lab, ctx: &mut Ctx<'_>) -> View {
-    let mut members: BTreeMap<&GroupId, Vec<&Machine>> = BTreeMap::new();
+    let mut members: BTreeMap<&GroupId, Vec<Member<'_>>> = BTreeMap::new();
     for machine in lab.machines.values() {
-        members
-            .entry(&machine.spec.group)
-            .or_default()
-            .push(machine);
+        let group = members.entry(&machine.spec.group).or_default();
+        group.push(member(lab, machine));
     }
     let mut view = View {
         serving: lab.serving(),
@@ -38,33 +36,60 @@ pub(crate) fn view(lab: &Lab, ctx: &mut Ctx<'_>) -> View {
         ..View::default()
     };
     for (id, group) in &lab.groups {
-        let machines = members.get(id).map_or(&[][..], Vec::as_slice);
-        let shown = group_view(lab, group, machines, ctx);
+        let members = members.get(id).map_or(&[][..], Vec::as_slice);
+        let shown = group_view(lab, group, members, ctx);
         if shown.autoscaled {
-            index(lab, &shown, machines, &mut view);
+            index(&shown, members, &mut view);
         }
         let shown = shared(lab.view.groups.get(id), shown);
         view.groups.insert(id.clone(), shown);
     }
-    for (id, machine) in &lab.machines {
-        let members = members
-            .get(&machine.spec.group)
-            .map_or(&[][..], Vec::as_slice);
-        let shown = machine_view(lab, machine, (members, &view.groups), ctx);
-        let shown = shared(lab.view.machines.get(id), shown);
-        view.machines.insert(id.clone(), shown);
-    }
-    for (id, agent) in lab.agents.iter() {
+    let of_group = |members: &Vec<Member<'_>>| -> Vec<(MachineId, Arc<MachineView>)> {
+        let shown = members.iter().map(|member| {
+            let shown = machine_view(lab, member, (members, &view.groups), ctx);
+            let last = member.last;
+            (member.machine.id().clone(), shared(last, shown))
+        });
+        shown.collect()
+    };
+    // Collected at once, because a map that grows keeps half of its places free.
+    view.machines = members.values().flat_map(of_group).collect();
+    let agents = lab.agents.iter().map(|(id, agent)| {
         let shown = AgentView {
             key: agent.key.clone(),
-            live: lab.agents.live(id, ctx),
+            live: agent.live(ctx),
             info: agent.info.clone(),
-            boot_id: agent.beat.as_ref().map(|b| b.boot_id.clone()),
+            boot_id: agent.beat.as_ref().map(|b| Arc::clone(&b.boot_id)),
         };
-        let shown = shared(lab.view.agents.get(id), shown);
-        view.agents.insert(id.clone(), shown);
-    }
+        (id.clone(), shared(lab.view.agents.get(id), shown))
+    });
+    view.agents = agents.collect();
     view
+}
+
+/// A machine with what is shown of it in several places.
+struct Member<'a> {
+    machine: &'a Machine,
+    /// Its provider id, the same value in all of them.
+    provider_id: Arc<str>,
+    /// It in the last snapshot.
+    last: Option<&'a Arc<MachineView>>,
+}
+
+fn member<'a>(lab: &'a Lab, machine: &'a Machine) -> Member<'a> {
+    let scheme = lab.policy.provider_scheme;
+    let last = lab.view.machines.get(machine.id());
+    let provider_id = match last {
+        Some(last) if machine.has_provider_id(&last.provider_id, scheme) => {
+            Arc::clone(&last.provider_id)
+        }
+        Some(_) | None => machine.provider_id(scheme).into(),
+    };
+    Member {
+        machine,
+        provider_id,
+        last,
+    }
 }
 
 /// What has not changed since the last snapshot is the same value: readers hold several snapshots at once.
@@ -76,28 +101,35 @@ fn shared<T: PartialEq>(last: Option<&Arc<T>>, now: T) -> Arc<T> {
 }
 
 /// Which group answers for which name: listed and deleting machines, and nobody else.
-fn index(lab: &Lab, group: &GroupView, machines: &[&Machine], view: &mut View) {
+fn index(group: &GroupView, members: &[Member<'_>], view: &mut View) {
     let listed: BTreeSet<&MachineId> = group.instances.iter().map(|i| &i.machine).collect();
-    for machine in machines {
+    for Member {
+        machine,
+        provider_id,
+        ..
+    } in members
+    {
         if let Some(held) = machine.seen.held
             && group.node_object_policy == NodeObjectPolicy::Retain
         {
-            view.held_nodes.insert(machine.spec.node_name.clone(), held);
+            view.held_nodes
+                .insert(Arc::clone(&machine.spec.node_name), held);
         }
         if listed.contains(machine.id()) {
-            let provider_id = machine.provider_id(lab.policy.provider_scheme);
-            view.by_provider_id.insert(provider_id, group.id.clone());
+            view.by_provider_id
+                .insert(Arc::clone(provider_id), group.id.clone());
             view.by_node_name
-                .insert(machine.spec.node_name.clone(), group.id.clone());
+                .insert(Arc::clone(&machine.spec.node_name), group.id.clone());
         }
     }
 }
 
-fn group_view(lab: &Lab, group: &Group, machines: &[&Machine], ctx: &Ctx<'_>) -> GroupView {
+fn group_view(lab: &Lab, group: &Group, members: &[Member<'_>], ctx: &Ctx<'_>) -> GroupView {
     let spec = &group.spec;
-    let instances: Vec<Instance> = machines
+    let machines: Vec<&Machine> = members.iter().map(|member| member.machine).collect();
+    let instances: Vec<Instance> = members
         .iter()
-        .filter_map(|m| instance(lab, m, group.wants(m.id())))
+        .filter_map(|m| instance(lab, m, group.wants(m.machine.id())))
         .collect();
     let deleting = instances
         .iter()
@@ -136,7 +168,7 @@ fn group_view(lab: &Lab, group: &Group, machines: &[&Machine], ctx: &Ctx<'_>) ->
         target,
         ready,
         sequence: group.record.sequence,
-        template: template::of(spec, machines, &lab.agents),
+        template: template::of(spec, &machines, &lab.agents),
         scale_down: spec.scale_down.clone(),
         energy: spec.energy.clone(),
         node_object_policy: spec.node_object_policy,
@@ -154,13 +186,14 @@ fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-fn instance(lab: &Lab, machine: &Machine, wanted: bool) -> Option<Instance> {
+fn instance(lab: &Lab, member: &Member<'_>, wanted: bool) -> Option<Instance> {
+    let machine = member.machine;
     let state = if wanted {
         match &machine.phase {
             Phase::Off | Phase::Waking(_) => InstanceState::Creating,
             Phase::WakeFailed(failed) => InstanceState::Failed {
-                code: failed.failure.code().to_string(),
-                message: failed.message.clone(),
+                code: failed.failure.code(),
+                message: failed.message.as_str().into(),
                 out_of_resources: failed.failure.out_of_resources(),
             },
             Phase::Unknown(_) if machine.record.boot_id.is_none() => InstanceState::Creating,
@@ -195,7 +228,7 @@ fn instance(lab: &Lab, machine: &Machine, wanted: bool) -> Option<Instance> {
     };
     Some(Instance {
         machine: machine.id().clone(),
-        provider_id: machine.provider_id(lab.policy.provider_scheme),
+        provider_id: Arc::clone(&member.provider_id),
         state,
     })
 }
@@ -209,10 +242,11 @@ fn has_promised_node(machine: &Machine, scheme: ProviderScheme) -> bool {
 
 fn machine_view(
     lab: &Lab,
-    machine: &Machine,
-    (members, groups): (&[&Machine], &BTreeMap<GroupId, Arc<GroupView>>),
+    member: &Member<'_>,
+    (members, groups): (&[Member<'_>], &BTreeMap<GroupId, Arc<GroupView>>),
     ctx: &Ctx<'_>,
 ) -> MachineView {
+    let machine = member.machine;
     let group = lab.groups.get(&machine.spec.group);
     let listed = group.is_some_and(|g| g.wants(machine.id()));
     let wished = wishes::wish(machine, group, listed);
@@ -240,7 +274,7 @@ fn machine_view(
         since_ms: machine.since_ms,
         why: machine.why.reason(),
         message: machine.message.clone(),
-        by: operation_by.unwrap_or_else(|| wished.by.into_owned()),
+        by: operation_by.map_or(wished.by, Cow::Owned),
         drain: match &machine.phase {
             Phase::Stopping(stopping) => stopping.drain(),
             Phase::Unknown(_)
@@ -249,7 +283,7 @@ fn machine_view(
             | Phase::WakeFailed(_)
             | Phase::Running => None,
         },
-        provider_id: machine.provider_id(lab.policy.provider_scheme),
+        provider_id: Arc::clone(&member.provider_id),
         proven_at_ms: machine.record.proven_at_ms,
         deadline_ms: deadline(machine, ctx.policy),
         max_sizes: quarantined
@@ -329,8 +363,9 @@ fn max_sizes(
 }
 
 /// Machines of its group whose wake began after it had failed.
-fn instead(machine: &Machine, members: &[&Machine]) -> Vec<MachineId> {
-    let woken_since = members.iter().filter(|other| {
+fn instead(machine: &Machine, members: &[Member<'_>]) -> Vec<MachineId> {
+    let others = members.iter().map(|member| member.machine);
+    let woken_since = others.filter(|other| {
         matches!(other.phase, Phase::Waking(_)) && other.since_ms >= machine.since_ms
     });
     woken_since.map(|other| other.id().clone()).collect()

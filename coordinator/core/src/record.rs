@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::facts::Taint;
@@ -39,11 +40,11 @@ pub struct MachineRecord {
     /// The operation under way.
     pub operation: Option<Box<Operation>>,
     /// A standing order to be off.
-    pub order: Option<OffOrder>,
+    pub order: Option<Box<OffOrder>>,
     /// Last power state that was established.
     pub power: PowerRecord,
     /// Boot id last seen.
-    pub boot_id: Option<String>,
+    pub boot_id: Option<Arc<str>>,
     /// When we last woke it ourselves and saw it run, wall clock, milliseconds.
     pub proven_at_ms: Option<i64>,
     /// Seconds that its last boots took after our wake, newest last; at most [`BOOTS_KEPT`]. Enough of them say when it is late.
@@ -57,7 +58,7 @@ pub struct MachineRecord {
     /// The provider id promised to the cluster-autoscaler.
     pub provider_id: Option<String>,
     /// A person's temporary wish.
-    pub override_: Option<Override>,
+    pub override_: Option<Box<Override>>,
     /// What its core Node brought when it last joined.
     pub learned: Option<Box<Learned>>,
     /// What must come back on its core Node when it returns.
@@ -79,7 +80,7 @@ pub struct Operation {
     /// Fencing token it started with.
     pub token: Token,
     /// The boot that a stop is meant for.
-    pub boot_id: Option<String>,
+    pub boot_id: Option<Arc<str>>,
     /// Wall clock, milliseconds.
     pub started_at_ms: i64,
     /// Who asked: `cluster-autoscaler IncreaseSize(3)`, `user ann`, `minSize`…

@@ -4,6 +4,7 @@
 //! Holds: an order takes effect only once its machine is no longer wanted; an order that never got that far is void.
 //! Not here: whether a machine may be stopped at all (`permission`).
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
@@ -68,12 +69,12 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
             continue;
         }
         if machine.record.order.is_none() {
-            machine.record.order = Some(OffOrder {
+            machine.record.order = Some(Box::new(OffOrder {
                 id: order_id,
                 by: by.clone(),
                 at_ms: ctx.now.wall_ms,
                 then_wake: false,
-            });
+            }));
             machine.touch();
         }
         removal.recording.push(machine.awaited_record());

@@ -3,6 +3,7 @@
 //! In: what callers ask. Out: changes for `groups`, removals, overrides; or a rejection.
 //! Holds: all or nothing; an unknown name or a foreign machine changes nothing.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -189,7 +190,7 @@ fn resolve<'a>(lab: &'a Lab, id: &GroupId, node: &NodeRef) -> Result<&'a Machine
         promised == node.provider_id || promised == node.name
     });
     let by_name =
-        || members().find(|m| m.spec.node_name == node.name || m.id().as_str() == node.name);
+        || members().find(|m| *m.spec.node_name == *node.name || m.id().as_str() == node.name);
     let found = by_id.or_else(by_name).map(|machine| &**machine);
     found.ok_or_else(|| {
         let name = if node.name.is_empty() {
@@ -243,11 +244,11 @@ fn person(
     };
     match ask {
         Ask::Power { power, until_ms } => {
-            machine.record.override_ = Some(Override {
+            machine.record.override_ = Some(Box::new(Override {
                 power,
                 until_ms,
                 by,
-            })
+            }));
         }
         Ask::Release => machine.record.override_ = None,
         Ask::Retry => {
@@ -263,12 +264,12 @@ fn person(
         }
         Ask::ConfirmOff => confirm_off(machine, &by, ctx),
         Ask::Prove => {
-            machine.record.order = Some(OffOrder {
+            machine.record.order = Some(Box::new(OffOrder {
                 id: order_id,
                 by: format!("prove, {by}"),
                 at_ms: now.wall_ms,
                 then_wake: true,
-            });
+            }));
         }
     }
     machine.record.last_ask = Some(ask_id);

@@ -3,6 +3,7 @@
 //! In: the edges convert the custom resources (or the lab's files) into these.
 //! Holds: values are already validated and defaulted; the core trusts them.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -130,11 +131,11 @@ pub struct MachineSpec {
     /// The Node resource's name.
     pub id: MachineId,
     /// The Node resource's namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// The group it belongs to.
     pub group: GroupId,
     /// Name of its core Node.
-    pub node_name: String,
+    pub node_name: Arc<str>,
     /// Id of the agent that runs on it.
     pub agent: AgentId,
     /// How far the coordinator may go with it.
@@ -152,7 +153,7 @@ pub struct MachineSpec {
     /// Its Wake-on-LAN address.
     pub wake_on_lan: Option<WakeOnLan>,
     /// Its BMC.
-    pub redfish: Option<Redfish>,
+    pub redfish: Option<Box<Redfish>>,
     /// Its time limits.
     pub timeouts: Timeouts,
     /// What is wrong with its declaration (duplicate MAC, unknown group…); such a machine is left alone.

@@ -4,6 +4,7 @@
 //! Holds: the operation is stored before the order is sent; nothing is stopped that runs pods which do not belong
 //! there; off is confirmed, never assumed.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -201,7 +202,7 @@ fn enter(machine: &mut Machine, gate: u64, step: Step, by: &str, ctx: &Ctx<'_>) 
         drain: None,
     };
     let message = format!("Ordered off by {by}");
-    let phase = Phase::Stopping(stopping);
+    let phase = Phase::Stopping(Box::new(stopping));
     machine.enter(phase, Why::StopOrdered, message.clone(), ctx);
     message
 }

@@ -308,7 +308,7 @@ fn is_left_over(
         .record
         .boot_id
         .as_ref()
-        .is_some_and(|boot| *boot != seen.boot_id);
+        .is_some_and(|boot| **boot != *seen.boot_id);
     listened && machine.seen.lease_ms.is_none() && (seen.boot_id.is_empty() || !other_boot)
 }
 
@@ -342,7 +342,7 @@ fn read_bmc(lab: &mut Lab, id: &MachineId, power: &Power, ctx: &mut Ctx<'_>) {
     let Some(challenge) = lab.agents.challenge(&relay, ctx) else {
         return;
     };
-    let verb = Verb::RedfishStatus(redfish.clone());
+    let verb = Verb::RedfishStatus((**redfish).clone());
     machine.raise(lab.agents.high_water(id, &machine.spec.agent), ctx);
     machine.seen.bmc_asked_ms = Some(ctx.now.boot_ms);
     ctx.at(ctx.now.boot_ms.saturating_add(period_ms));

@@ -3,6 +3,7 @@
 //! Out: gRPC reads, admin pages, metrics and status writers read it; none of them asks the core.
 //! Holds: at every moment a group's target equals its listed instances that are not deleting.
 
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -26,12 +27,12 @@ pub struct View {
     /// Every machine.
     pub machines: BTreeMap<MachineId, Arc<MachineView>>,
     /// Which group answers for a provider id: booting, running and stopping machines.
-    pub by_provider_id: BTreeMap<String, GroupId>,
+    pub by_provider_id: BTreeMap<Arc<str>, GroupId>,
     /// Which group answers for a core Node's name.
-    pub by_node_name: BTreeMap<String, GroupId>,
+    pub by_node_name: BTreeMap<Arc<str>, GroupId>,
     /// Core Nodes kept while their machine is off or booting (policy Retain), by name: no group answers for these real
     /// names, even though their provider id is in `by_provider_id` for the synthetic node of a booting machine.
-    pub held_nodes: BTreeMap<String, HeldNode>,
+    pub held_nodes: BTreeMap<Arc<str>, HeldNode>,
     /// Agents that were heard of.
     pub agents: BTreeMap<AgentId, Arc<AgentView>>,
     /// Whether the broker is connected.
@@ -90,7 +91,7 @@ pub struct Instance {
     /// The machine.
     pub machine: MachineId,
     /// Its provider id.
-    pub provider_id: String,
+    pub provider_id: Arc<str>,
     /// Its state.
     pub state: InstanceState,
 }
@@ -103,9 +104,9 @@ pub enum InstanceState {
     /// Did not join; code and message tell why. `out_of_resources` is the autoscaler's class 1.
     Failed {
         /// Stable word.
-        code: String,
+        code: &'static str,
         /// For people.
-        message: String,
+        message: Arc<str>,
         /// The hardware itself refused.
         out_of_resources: bool,
     },
@@ -140,11 +141,11 @@ pub struct MachineView {
     /// Its id.
     pub id: MachineId,
     /// Its namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Its group.
     pub group: GroupId,
     /// Its core Node's name.
-    pub node_name: String,
+    pub node_name: Arc<str>,
     /// The agent on its host.
     pub agent: AgentId,
     /// What is wished for it.
@@ -158,13 +159,13 @@ pub struct MachineView {
     /// One stable word: why it is where it is.
     pub why: &'static str,
     /// The sentence that goes with it.
-    pub message: String,
+    pub message: Arc<str>,
     /// Who asked for the present operation or order.
-    pub by: String,
+    pub by: Cow<'static, str>,
     /// How far its Node is drained; `None` where it is not being drained by us.
     pub drain: Option<DrainState>,
     /// The provider id it has or will have.
-    pub provider_id: String,
+    pub provider_id: Arc<str>,
     /// When we last woke it ourselves, wall clock, milliseconds.
     pub proven_at_ms: Option<i64>,
     /// When the operation under way is given up or pressed home, wall clock, milliseconds.
@@ -176,7 +177,7 @@ pub struct MachineView {
     /// While it is left out: who is being woken meanwhile.
     pub instead: Vec<MachineId>,
     /// Names of its NICs that are armed for a magic packet; `None` where nobody could tell, or where none wakes it.
-    pub wake_armed: Option<Vec<String>>,
+    pub wake_armed: Option<Arc<[String]>>,
     /// Whether it does what is wanted and its declaration is sound.
     pub ready: bool,
     /// What is wrong with its declaration.
@@ -265,11 +266,11 @@ impl PhaseName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentView {
     /// The key that its results must be signed with.
-    pub key: Option<String>,
+    pub key: Option<Arc<str>>,
     /// A heartbeat was heard lately.
     pub live: bool,
     /// What it says of itself; `None` until it has.
     pub info: Option<Arc<AgentInfo>>,
     /// Boot id of its latest heartbeat.
-    pub boot_id: Option<String>,
+    pub boot_id: Option<Arc<str>>,
 }

@@ -65,5 +65,5 @@ fn host(machine: &Machine) -> &str {
     let learned = machine.record.learned.as_deref();
     let labels = seen.or_else(|| learned.map(|learned| &learned.labels));
     let named = labels.and_then(|labels| labels.get(HOSTNAME_LABEL));
-    named.map_or(machine.spec.node_name.as_str(), String::as_str)
+    named.map_or(&*machine.spec.node_name, String::as_str)
 }

@@ -310,7 +310,7 @@ fn candidates(
             let redfish = machine.spec.redfish.clone()?;
             (
                 agents.relays_with(&redfish.credentials, ctx),
-                Verb::RedfishOn(redfish),
+                Verb::RedfishOn(*redfish),
             )
         }
         WakeMethod::WakeOnLan => {

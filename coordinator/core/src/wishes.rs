@@ -7,7 +7,7 @@ use alloc::format;
 
 use crate::groups::Group;
 use crate::lab::Ctx;
-use crate::machine::{Machine, Phase, Wished};
+use crate::machine::{Machine, Phase};
 use crate::record::OverridePower;
 use crate::spec::{Mode, PowerPolicy};
 use crate::view::Wish;
@@ -38,6 +38,13 @@ impl Drainer {
             Self::Autoscaler
         }
     }
+}
+
+/// A wish with its author.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wished {
+    pub(crate) wish: Wish,
+    pub(crate) by: Cow<'static, str>,
 }
 
 /// The wish that stands. `listed` is whether the machine is in its group's wanted set.

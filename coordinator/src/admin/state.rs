@@ -44,15 +44,16 @@ fn group_value(group: &GroupView) -> Value {
     let instances = group.instances.iter().map(|instance| {
         let (state, error) = match &instance.state {
             InstanceState::Creating => ("creating", None),
-            InstanceState::Failed { code, message, .. } => {
-                ("creating", Some(json!({"code": code, "message": message})))
-            }
+            InstanceState::Failed { code, message, .. } => (
+                "creating",
+                Some(json!({"code": code, "message": **message})),
+            ),
             InstanceState::Running => ("running", None),
             InstanceState::Deleting => ("deleting", None),
         };
         json!({
             "machine": instance.machine.as_str(),
-            "providerID": instance.provider_id,
+            "providerID": *instance.provider_id,
             "state": state,
             "error": error,
         })
@@ -83,10 +84,10 @@ fn machines(view: &View) -> Map<String, Value> {
 
 fn machine_value(machine: &MachineView) -> Value {
     json!({
-        "namespace": machine.namespace,
+        "namespace": *machine.namespace,
         "group": machine.group.as_str(),
-        "nodeName": machine.node_name,
-        "providerID": machine.provider_id,
+        "nodeName": *machine.node_name,
+        "providerID": *machine.provider_id,
         "wanted": match machine.wanted {
             Wish::Running => "running",
             Wish::Off => "off",
@@ -101,7 +102,7 @@ fn machine_value(machine: &MachineView) -> Value {
         "phase": machine.phase.as_str(),
         "since": time(machine.since_ms),
         "why": machine.why,
-        "message": machine.message,
+        "message": *machine.message,
         "by": machine.by,
         "ready": machine.ready,
         "provenAt": machine.proven_at_ms.map(time),
@@ -122,10 +123,10 @@ fn agent_value(id: &AgentId, agent: &AgentView, pages: &Pages) -> Value {
     let reading = pages.readings.of(id);
     json!({
         "live": agent.live,
-        "publicKey": agent.key,
+        "publicKey": agent.key.as_deref(),
         "segments": agent.info.as_ref().map_or(&[][..], |info| &info.segments),
         "macs": agent.info.as_ref().map_or(&[][..], |info| &info.macs),
-        "bootID": agent.boot_id,
+        "bootID": agent.boot_id.as_deref(),
         "clockAheadS": reading.as_ref().and_then(|reading| reading.clock_ahead_s),
         "sensors": reading,
     })

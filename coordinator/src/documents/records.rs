@@ -74,14 +74,16 @@ pub fn machine_record(status: Option<&NodeStatus>) -> MachineRecord {
             .operation
             .as_ref()
             .map(|kept| Box::new(operation(kept))),
-        order: status.ordered_off.as_ref().map(|order| core::OffOrder {
-            id: order.id.clone(),
-            by: order.by.clone(),
-            at_ms: unix_ms(&order.at),
-            then_wake: order.then_wake,
+        order: status.ordered_off.as_ref().map(|order| {
+            Box::new(core::OffOrder {
+                id: order.id.clone(),
+                by: order.by.clone(),
+                at_ms: unix_ms(&order.at),
+                then_wake: order.then_wake,
+            })
         }),
         power: status.power.as_ref().map(power).unwrap_or_default(),
-        boot_id: status.boot_id.clone(),
+        boot_id: status.boot_id.as_deref().map(Into::into),
         proven_at_ms: status
             .wake
             .as_ref()
@@ -103,7 +105,7 @@ pub fn machine_record(status: Option<&NodeStatus>) -> MachineRecord {
             })
         }),
         provider_id: status.provider_id.clone(),
-        override_: status.override_.as_ref().and_then(override_),
+        override_: status.override_.as_ref().and_then(override_).map(Box::new),
         learned: status.template.as_ref().map(|template| {
             Box::new(core::Learned {
                 capacity: amounts(&template.capacity),
@@ -138,7 +140,7 @@ pub fn store_machine(record: &MachineRecord, status: &mut NodeStatus) {
         then_wake: order.then_wake,
     });
     status.power = power_out(&record.power);
-    status.boot_id.clone_from(&record.boot_id);
+    status.boot_id = record.boot_id.as_deref().map(Into::into);
     let wake = stored::WakeRecord {
         proven_at: record.proven_at_ms.map(whole_second),
         boot_seconds: record.boots_s.clone(),
@@ -225,7 +227,7 @@ fn operation(stored: &stored::Operation) -> core::Operation {
             stored::OperationKind::Stop => core::OperationKind::Stop,
         },
         token: token(stored.token),
-        boot_id: stored.boot_id.clone(),
+        boot_id: stored.boot_id.as_deref().map(Into::into),
         started_at_ms: unix_ms(&stored.started_at),
         by: stored.by.clone(),
         ordered_at_ms: stored.ordered_at.as_ref().map(unix_ms),
@@ -247,7 +249,7 @@ fn operation_out(operation: &core::Operation) -> stored::Operation {
         started_at: whole_second(operation.started_at_ms),
         by: cut(&operation.by, MAX_NAME),
         deadline: None,
-        boot_id: operation.boot_id.clone(),
+        boot_id: operation.boot_id.as_deref().map(Into::into),
         ordered_at: operation.ordered_at_ms.map(whole_second),
         going_down: operation.going_down,
     }

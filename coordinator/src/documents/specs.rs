@@ -165,9 +165,9 @@ pub fn machine_spec(node: &crds::Node, place: Place, judgement: Option<&Judgemen
         .unwrap_or(DEFAULT_NAMESPACE);
     MachineSpec {
         id: MachineId::new(name),
-        namespace: namespace.to_owned(),
+        namespace: namespace.into(),
         group: group_id(Some(namespace), &spec.group),
-        node_name: spec.node_name.as_deref().unwrap_or(name).to_owned(),
+        node_name: spec.node_name.as_deref().unwrap_or(name).into(),
         agent: AgentId::new(spec.agent.as_deref().unwrap_or(name)),
         power: match spec.power {
             crds::node::PowerPolicy::Auto => core::PowerPolicy::Auto,
@@ -184,7 +184,7 @@ pub fn machine_spec(node: &crds::Node, place: Place, judgement: Option<&Judgemen
         },
         provider_id: spec.provider_id.clone(),
         wake_on_lan: spec.wake_on_lan.as_ref().map(wake_on_lan),
-        redfish: spec.redfish.as_ref().map(redfish),
+        redfish: spec.redfish.as_ref().map(|bmc| Box::new(redfish(bmc))),
         timeouts: core::Timeouts {
             boot_ms: ms(spec.timeouts.boot),
             drain_ms: ms(spec.timeouts.drain),

@@ -210,7 +210,7 @@ fn quarantined(view: &MachineView, status: &NodeStatus) -> Finding {
         return Finding::over("Quarantined", "Usable");
     };
     let kept = status.quarantine.as_ref();
-    let told = kept.map_or(view.message.as_str(), |kept| kept.message.as_str());
+    let told = kept.map_or(&*view.message, |kept| kept.message.as_str());
     let name = &view.id;
     let sizes = view
         .max_sizes

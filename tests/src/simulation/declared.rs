@@ -97,12 +97,14 @@ pub(super) fn machine(name: &str) -> MachineSpec {
             broadcast: None,
             secure_on: None,
         }),
-        redfish: bmc.then(|| Redfish {
-            address: format!("https://{name}.bmc"),
-            credentials: "lab".into(),
-            system: None,
-            fingerprint: None,
-            ca: None,
+        redfish: bmc.then(|| {
+            Box::new(Redfish {
+                address: format!("https://{name}.bmc"),
+                credentials: "lab".into(),
+                system: None,
+                fingerprint: None,
+                ca: None,
+            })
         }),
         timeouts: Timeouts {
             boot_ms: BOOT_MS,

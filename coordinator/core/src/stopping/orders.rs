@@ -142,7 +142,7 @@ pub(crate) fn order_bmc(
             agent: relay.clone(),
             challenge,
         },
-        verb(redfish),
+        verb(*redfish),
         None,
         ctx,
     ));

@@ -356,8 +356,8 @@ impl Bench {
         for (agent, boot_id) in own.into_iter().chain([("pi", "pi-boot".to_owned())]) {
             self.tell(Fact::Beat(Beat {
                 agent: AgentId::new(agent),
-                instance: boot_id.clone(),
-                boot_id,
+                boot_id: boot_id.as_str().into(),
+                instance: boot_id,
                 challenge: format!("{agent}-{}", self.now_ms),
                 up_ms: 1_000,
             }));

@@ -86,13 +86,13 @@ pub(crate) fn bmc(name: &str) -> MachineSpec {
     MachineSpec {
         wake: vec![WakeMethod::Redfish],
         wake_on_lan: None,
-        redfish: Some(Redfish {
+        redfish: Some(Box::new(Redfish {
             address: "https://10.0.0.1".into(),
             credentials: "r".into(),
             system: None,
             fingerprint: None,
             ca: None,
-        }),
+        })),
         ..machine_spec(name)
     }
 }

@@ -94,7 +94,7 @@ fn failure(world: &mut World) -> (String, String, bool) {
             code,
             message,
             out_of_resources,
-        } => Some((code, message, out_of_resources)),
+        } => Some((code.to_owned(), String::from(&*message), out_of_resources)),
         InstanceState::Creating | InstanceState::Running | InstanceState::Deleting => None,
     });
     failed.next().expect("one has failed")

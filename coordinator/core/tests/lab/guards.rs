@@ -106,7 +106,7 @@ fn a_relay_that_became_the_last_one_after_its_order_is_not_stopped() {
 fn tell_relay(world: &mut World, name: &str, segments: &[&str], credentials: Option<&[&str]>) {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let info = AgentInfo {
-        key: Some(format!("ed25519:{name}")),
+        key: Some(format!("ed25519:{name}").into()),
         segments: owned(segments),
         credentials: credentials.map(owned),
         ..agent_info(name)

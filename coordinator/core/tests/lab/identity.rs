@@ -175,7 +175,7 @@ fn a_machine_whose_kubelet_registers_under_another_name_says_which_and_runs_once
     world.run_for(5_000);
     assert!(is_calm(&mut world, "k1", Concern::NodeRenamed));
     let told = shown(&mut world, "k1");
-    assert!(told.ready && told.node_name == "other", "{told:?}");
+    assert!(told.ready && *told.node_name == *"other", "{told:?}");
     assert_eq!(world.nodes["other"].provider_id, "homelab://default/k1");
     let now = world.now();
     let view = world.lab.view(now);

@@ -97,7 +97,7 @@ fn a_wake_that_failed_is_still_told_as_failed_after_a_restart() {
     };
     let before = failed(&mut world);
     assert!(
-        matches!(&before, InstanceState::Failed { code, .. } if code == "BOOT_TIMEOUT"),
+        matches!(&before, InstanceState::Failed { code, .. } if *code == "BOOT_TIMEOUT"),
         "{before:?}"
     );
     world.restart();

@@ -33,7 +33,7 @@ fn phase(world: &mut World, name: &str) -> PhaseName {
 fn beat(name: &str, boot_id: String) -> Fact {
     Fact::Beat(Beat {
         agent: AgentId::new(name),
-        boot_id: boot_id.clone(),
+        boot_id: boot_id.as_str().into(),
         instance: boot_id,
         challenge: "another".into(),
         up_ms: 60_000,

@@ -1,5 +1,7 @@
 //! Sizes: exactly what was asked for, all or nothing, once.
 
+use std::sync::Arc;
+
 use coordinator_core::{
     Answer, Fact, GroupSpec, InstanceState, MachineId, RejectedKind, StoreFault,
 };
@@ -33,7 +35,7 @@ fn increase_by_three_wakes_exactly_three() {
             .iter()
             .all(|i| i.state == InstanceState::Creating)
     );
-    let promised: Vec<String> = group
+    let promised: Vec<Arc<str>> = group
         .instances
         .iter()
         .map(|i| i.provider_id.clone())

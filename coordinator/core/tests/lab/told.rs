@@ -42,7 +42,7 @@ fn relay(name: &str, segments: &[&str], credentials: &[&str]) -> Fact {
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     Fact::AgentInfo(
         AgentInfo {
-            key: Some(format!("ed25519:{name}")),
+            key: Some(format!("ed25519:{name}").into()),
             segments: owned(segments),
             credentials: Some(owned(credentials)),
             ..agent_info(name)
@@ -92,7 +92,7 @@ fn an_unanswered_wake_tells_what_was_not_heard_and_how_it_goes_on() {
     world.run_for(95_000);
     let shown = view(&mut world, "m1");
     assert_eq!(shown.why, "WakeUnanswered");
-    assert_eq!(shown.message, event(&world, "WakeUnanswered").message);
+    assert_eq!(*shown.message, *event(&world, "WakeUnanswered").message);
     says(
         &shown.message,
         &[

@@ -79,7 +79,7 @@ fn a_machine_that_never_comes_is_reported_left_out_and_another_one_taken() {
     let view = world.lab.view(now);
     let instance = &view.groups[&group_id()].instances[0];
     assert!(
-        matches!(&instance.state, InstanceState::Failed { code, .. } if code == "BOOT_TIMEOUT")
+        matches!(&instance.state, InstanceState::Failed { code, .. } if *code == "BOOT_TIMEOUT")
     );
     assert_eq!(view.groups[&group_id()].target, 1);
     assert!(world.reasons().contains(&"WakeUnanswered"));

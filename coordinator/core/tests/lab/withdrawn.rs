@@ -81,7 +81,7 @@ fn an_order_does_not_leave_before_the_boot_it_is_for_is_stored() {
         world.run_for(1);
     }
     let order = world.commands.last().expect("an order");
-    assert_eq!(order.boot_id, stored(&world));
+    assert_eq!(order.boot_id.as_deref(), stored(&world).as_deref());
 }
 
 #[test]

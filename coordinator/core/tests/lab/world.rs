@@ -418,7 +418,7 @@ impl World {
             1,
             Fact::Beat(Beat {
                 agent: AgentId::new(name),
-                boot_id: boot_id.clone(),
+                boot_id: boot_id.as_str().into(),
                 instance: boot_id,
                 challenge: format!("{name}-{beats}"),
                 up_ms,

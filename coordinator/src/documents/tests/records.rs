@@ -37,12 +37,12 @@ fn full_record() -> MachineRecord {
             ordered_at_ms: Some(5_000),
             going_down: true,
         })),
-        order: Some(core::OffOrder {
+        order: Some(Box::new(core::OffOrder {
             id: "01JD1".into(),
             by: "cluster-autoscaler".into(),
             at_ms: NOW,
             then_wake: true,
-        }),
+        })),
         power: core::PowerRecord {
             state: core::PowerState::Off,
             witness: Some(core::Witness::Silence),
@@ -62,11 +62,11 @@ fn full_record() -> MachineRecord {
             message: "No sign of life in 10m0s.".into(),
         })),
         provider_id: Some("homelab://lab/nuc1".into()),
-        override_: Some(core::Override {
+        override_: Some(Box::new(core::Override {
             power: core::OverridePower::Off,
             until_ms: Some(NOW + 7_200_000),
             by: "ann".into(),
-        }),
+        })),
         learned: Some(Box::new(core::Learned {
             capacity: words(&[("cpu", "4"), ("memory", "16Gi")]),
             allocatable: words(&[("cpu", "3900m")]),
@@ -94,11 +94,11 @@ fn a_machine_record_survives_the_store() {
             boot_id: None,
             ..*full_record().operation.unwrap()
         })),
-        override_: Some(core::Override {
+        override_: Some(Box::new(core::Override {
             power: core::OverridePower::Running,
             until_ms: None,
             by: "bob".into(),
-        }),
+        })),
         ..full_record()
     };
     for record in [MachineRecord::default(), full_record(), waking] {

@@ -141,7 +141,7 @@ impl Ring {
         self.beats += 1;
         self.told.push(Fact::Beat(Beat {
             agent: AgentId::new(relay),
-            boot_id: format!("boot of {relay}"),
+            boot_id: format!("boot of {relay}").into(),
             instance: "1".into(),
             challenge: self.beats.to_string(),
             up_ms: self.ms,
@@ -236,10 +236,10 @@ fn agent(name: &str, segments: &[&str]) -> Fact {
     Fact::AgentInfo(
         AgentInfo {
             agent: AgentId::new(name),
-            key: Some(format!("ed25519:{name}")),
+            key: Some(format!("ed25519:{name}").into()),
             segments: segments.iter().map(|name| (*name).to_owned()).collect(),
             credentials: None,
-            wake_armed: Some(vec!["enp3s0".into()]),
+            wake_armed: Some(["enp3s0".into()].into()),
             arch: None,
             macs: Vec::new(),
             high_water: Vec::new(),

@@ -133,7 +133,7 @@ fn a_machine_is_called_after_its_object_and_woken_by_what_it_declares() {
     );
     assert_eq!(spec.id, MachineId::new("nuc1"));
     assert_eq!(spec.group, GroupId::new("lab/workers"));
-    assert_eq!(spec.node_name, "nuc1");
+    assert_eq!(&*spec.node_name, "nuc1");
     assert_eq!(spec.agent, AgentId::new("nuc1"));
     assert_eq!(spec.wake, [core::WakeMethod::WakeOnLan]);
     assert_eq!(spec.stop, [core::StopMethod::Agent]);

@@ -16,7 +16,7 @@ pub(crate) fn machine_view() -> MachineView {
         since_ms: NOW,
         why: "",
         message: "Runs as wanted.".into(),
-        by: String::new(),
+        by: "".into(),
         drain: None,
         provider_id: "homelab://lab/nuc1".into(),
         proven_at_ms: Some(NOW),
@@ -24,7 +24,7 @@ pub(crate) fn machine_view() -> MachineView {
         quarantined_until_ms: None,
         max_sizes: None,
         instead: Vec::new(),
-        wake_armed: Some(vec!["enp3s0".into()]),
+        wake_armed: Some(["enp3s0".into()].into()),
         ready: true,
         fault: None,
         concerns: core::Concerns::new(),
@@ -192,7 +192,7 @@ fn wake_capable_tells_unproven_from_unarmed() {
     ] {
         let view = MachineView {
             quarantined_until_ms: left_out,
-            wake_armed: armed,
+            wake_armed: armed.map(Into::into),
             proven_at_ms: proven,
             ..machine_view()
         };

@@ -53,7 +53,7 @@ pub(super) fn target_size(group: &GroupView) -> NodeGroupTargetSizeResponse {
 
 pub(super) fn instances(group: &GroupView) -> NodeGroupNodesResponse {
     let instances = group.instances.iter().map(|instance| Instance {
-        id: instance.provider_id.clone(),
+        id: String::from(&*instance.provider_id),
         status: Some(status(&instance.state)),
     });
     NodeGroupNodesResponse {
@@ -70,8 +70,8 @@ fn status(state: &InstanceState) -> InstanceStatus {
             out_of_resources,
         } => {
             let error = InstanceErrorInfo {
-                error_code: code.clone(),
-                error_message: message.clone(),
+                error_code: (*code).to_owned(),
+                error_message: String::from(&**message),
                 instance_error_class: if *out_of_resources {
                     OUT_OF_RESOURCES
                 } else {

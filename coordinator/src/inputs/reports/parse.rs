@@ -21,7 +21,7 @@ use super::words;
 pub fn beat(agent: &AgentId, heartbeat: &Heartbeat) -> Fact {
     Fact::Beat(Beat {
         agent: agent.clone(),
-        boot_id: heartbeat.boot.to_string(),
+        boot_id: heartbeat.boot.as_str().into(),
         instance: heartbeat.inst.to_string(),
         challenge: heartbeat.chal.to_string(),
         up_ms: heartbeat.up_s.saturating_mul(1_000),
@@ -50,7 +50,7 @@ pub fn state(agent: &AgentId, status: &Status) -> Option<Fact> {
 pub fn info(agent: &AgentId, inventory: &Inventory) -> AgentInfo {
     AgentInfo {
         agent: agent.clone(),
-        key: Some(inventory.key.to_string()),
+        key: Some(inventory.key.to_string().into()),
         segments: inventory
             .segments
             .iter()
@@ -65,7 +65,8 @@ pub fn info(agent: &AgentId, inventory: &Inventory) -> AgentInfo {
                 .nics
                 .iter()
                 .map(|nic| (nic.wol, nic.name.as_str())),
-        ),
+        )
+        .map(Into::into),
         arch: arch(inventory.arch.as_str()),
         macs: inventory
             .nics

@@ -170,7 +170,7 @@ impl Reader {
                 .collect();
             let armed = parse::armed(named.iter().map(|(flag, name)| (*flag, name.as_str())));
             let changed = Arc::make_mut(info);
-            changed.wake_armed = armed.or_else(|| changed.wake_armed.take());
+            changed.wake_armed = armed.map(Into::into).or_else(|| changed.wake_armed.take());
             facts.push(Fact::AgentInfo(Arc::clone(info)));
         }
         Ok(facts)

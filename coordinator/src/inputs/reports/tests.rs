@@ -53,7 +53,7 @@ impl Core for Recorder {
 
     fn view(&mut self, _now: Now) -> Arc<View> {
         let agent = AgentView {
-            key: Some(signer().public_key().to_string()),
+            key: Some(signer().public_key().to_string().into()),
             live: true,
             info: None,
             boot_id: None,

@@ -282,7 +282,7 @@ fn status(lab: &ServedLab) -> Value {
                 "live": agent.live,
                 "segments": agent.info.as_ref().map_or(&[][..], |info| &info.segments),
                 "macs": agent.info.as_ref().map_or(&[][..], |info| &info.macs),
-                "publicKey": agent.key,
+                "publicKey": agent.key.as_deref(),
                 "clockAheadS": lab.readings.of(id).and_then(|reading| reading.clock_ahead_s),
             })
         })

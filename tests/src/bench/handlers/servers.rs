@@ -158,8 +158,9 @@ fn view(machines: &[Machine]) -> View {
         for machine in members {
             let name = machine.name.clone();
             let provider_id = format!("homelab://default/{name}");
-            view.by_provider_id.insert(provider_id, group.clone());
-            view.by_node_name.insert(name, group.clone());
+            view.by_provider_id
+                .insert(provider_id.into(), group.clone());
+            view.by_node_name.insert(name.into(), group.clone());
         }
         let shown = Arc::new(group_view(group.clone(), members.len()));
         view.groups.insert(group, shown);

@@ -198,7 +198,7 @@ fn call(stream: u32, method: &str, message: &[u8]) -> Vec<u8> {
 async fn whoever_has_room_for_everything_and_reads_nothing_is_answered_only_so_often() {
     let instance = Instance {
         machine: MachineId::new("nuc1"),
-        provider_id: "n".repeat(1_000),
+        provider_id: "n".repeat(1_000).into(),
         state: InstanceState::Running,
     };
     let large = GroupView {
@@ -255,7 +255,7 @@ fn answers_that_nobody_reads_take_less_than_half_of_the_memory_that_is_shipped()
     let machine = "m".repeat(63);
     let instance = Instance {
         machine: MachineId::new(&machine),
-        provider_id: format!("homelab://default/{machine}"),
+        provider_id: format!("homelab://default/{machine}").into(),
         state: InstanceState::Creating,
     };
     let largest = GroupView {

@@ -249,11 +249,11 @@ async fn a_node_that_is_back_is_a_member_once_nodes_were_listed_after_it() {
 async fn instances_carry_their_state_and_errors_only_while_creating() {
     let instance = |name: &str, state| Instance {
         machine: MachineId::new(name),
-        provider_id: format!("homelab://default/{name}"),
+        provider_id: format!("homelab://default/{name}").into(),
         state,
     };
     let failed = |out_of_resources| InstanceState::Failed {
-        code: "BOOT_TIMEOUT".into(),
+        code: "BOOT_TIMEOUT",
         message: "no sign of life in 10m".into(),
         out_of_resources,
     };

@@ -284,7 +284,7 @@ fn machine(number: usize) -> MachineSpec {
         namespace: "default".into(),
         group: workers(),
         agent: AgentId::new(&name),
-        node_name: name,
+        node_name: name.into(),
         power: PowerPolicy::Auto,
         joins: Joins::Kubelet,
         wake: vec![WakeMethod::WakeOnLan],

@@ -11,7 +11,7 @@ async fn a_live_heartbeat_is_a_beat_and_a_retained_one_is_nothing() {
     let [Fact::Beat(beat)] = &facts[..] else {
         panic!("{facts:?}")
     };
-    assert_eq!((beat.agent.as_str(), beat.boot_id.as_str()), ("pi", BOOT));
+    assert_eq!((beat.agent.as_str(), &*beat.boot_id), ("pi", BOOT));
     assert_eq!((beat.instance.as_str(), beat.up_ms), ("00c0ffee", 600_000));
     assert_eq!(beat.challenge, Challenge([1; 16]).to_string());
     assert!(
@@ -45,10 +45,10 @@ async fn presence_and_inventory_give_what_an_agent_is_in_either_order() {
     let [Fact::AgentInfo(info)] = &facts[..] else {
         panic!("{facts:?}")
     };
-    assert_eq!(info.key, Some(signer().public_key().to_string()));
+    assert_eq!(info.key, Some(signer().public_key().to_string().into()));
     assert_eq!(info.segments, ["default"]);
     assert_eq!(info.macs, ["02:00:00:00:00:01", "02:00:00:00:00:02"]);
-    assert_eq!(info.wake_armed, Some(vec!["eth2".into()]));
+    assert_eq!(info.wake_armed, Some(["eth2".into()].into()));
     let high = |seq| vec![(MachineId::new("pi"), Token { epoch: 2, seq })];
     assert_eq!(info.high_water, high(7));
     let facts = bench
@@ -240,7 +240,7 @@ async fn the_last_word_about_the_nics_counts_only_if_signed() {
     let [Fact::Reported(_), Fact::AgentInfo(info)] = &facts[..] else {
         panic!("{facts:?}")
     };
-    assert_eq!(info.wake_armed, Some(vec![]));
+    assert_eq!(info.wake_armed, Some([].into()));
     let card = |last, wol| HostNic {
         mac: Mac([2, 0, 0, 0, 0, last]),
         wol,
@@ -258,7 +258,7 @@ async fn the_last_word_about_the_nics_counts_only_if_signed() {
         panic!("{facts:?}")
     };
     let named = vec!["eth2".to_owned(), "02:00:00:00:00:09".to_owned()];
-    assert_eq!(info.wake_armed, Some(named));
+    assert_eq!(info.wake_armed, Some(named.into()));
 }
 
 #[tokio::test]

@@ -16,20 +16,31 @@ use super::{
 
 /// Writes both directions of a struct whose fields have the same names on both sides.
 ///
-/// Both patterns name every field, so the compiler reports one that is missing on either side.
+/// Texts that the core shares are in `text`. Both patterns name every field, so the compiler reports one that is missing on either side.
 macro_rules! same_fields {
-    ($stored:ident, $core:ident { $($plain:ident),* } $(into { $($nested:ident),* })?) => {
+    (
+        $stored:ident,
+        $core:ident { $($plain:ident),* } $(into { $($nested:ident),* })? $(text { $($text:ident),* })?
+    ) => {
         impl From<$core> for $stored {
             fn from(core: $core) -> Self {
-                let $core { $($plain,)* $($($nested,)*)? } = core;
-                Self { $($plain,)* $($($nested: $nested.map_into(),)*)? }
+                let $core { $($plain,)* $($($nested,)*)? $($($text,)*)? } = core;
+                Self {
+                    $($plain,)*
+                    $($($nested: $nested.map_into(),)*)?
+                    $($($text: $text.as_deref().map(Into::into),)*)?
+                }
             }
         }
 
         impl From<$stored> for $core {
             fn from(stored: $stored) -> Self {
-                let $stored { $($plain,)* $($($nested,)*)? } = stored;
-                Self { $($plain,)* $($($nested: $nested.map_into(),)*)? }
+                let $stored { $($plain,)* $($($nested,)*)? $($($text,)*)? } = stored;
+                Self {
+                    $($plain,)*
+                    $($($nested: $nested.map_into(),)*)?
+                    $($($text: $text.as_deref().map(Into::into),)*)?
+                }
             }
         }
     };
@@ -73,6 +84,8 @@ macro_rules! boxed {
 
 boxed!(
     StoredOperation, Operation;
+    StoredOrder, OffOrder;
+    StoredOverride, Override;
     StoredQuarantine, Quarantine;
     StoredLearned, Learned;
     StoredBackup, NodeBackup;
@@ -150,14 +163,17 @@ same_fields!(StoredTaint, Taint { key, value, effect });
 same_fields!(StoredOverride, Override { until_ms, by } into { power });
 same_fields!(
     StoredOperation,
-    Operation { id, boot_id, started_at_ms, by, ordered_at_ms, going_down } into { kind, token }
+    Operation { id, started_at_ms, by, ordered_at_ms, going_down }
+        into { kind, token }
+        text { boot_id }
 );
 same_fields!(StoredLearned, Learned { capacity, allocatable, labels, at_ms } into { taints });
 same_fields!(StoredBackup, NodeBackup { labels, annotations, cordoned } into { taints });
 same_fields!(
     StoredMachine,
-    MachineRecord { boot_id, proven_at_ms, boots_s, last_off_at_ms, provider_id, last_ask }
+    MachineRecord { proven_at_ms, boots_s, last_off_at_ms, provider_id, last_ask }
         into { token, operation, order, power, outage, quarantine, override_, learned, node_backup }
+        text { boot_id }
 );
 
 impl From<Outage> for StoredOutage {

@@ -20,24 +20,24 @@ fn full_machine() -> MachineRecord {
             id: "01A".to_owned(),
             kind: OperationKind::Stop,
             token: Token { epoch: 3, seq: 9 },
-            boot_id: Some("b1".to_owned()),
+            boot_id: Some("b1".into()),
             started_at_ms: 5,
             by: "user ann".to_owned(),
             ordered_at_ms: Some(5_000),
             going_down: true,
         })),
-        order: Some(OffOrder {
+        order: Some(Box::new(OffOrder {
             id: "01B".to_owned(),
             by: "cluster-autoscaler DeleteNodes".to_owned(),
             at_ms: 6,
             then_wake: true,
-        }),
+        })),
         power: PowerRecord {
             state: PowerState::Off,
             witness: Some(Witness::Silence),
             since_ms: 7,
         },
-        boot_id: Some("b1".to_owned()),
+        boot_id: Some("b1".into()),
         boots_s: vec![48, 71],
         proven_at_ms: Some(8),
         last_off_at_ms: Some(9),
@@ -49,11 +49,11 @@ fn full_machine() -> MachineRecord {
             message: "No sign of life".to_owned(),
         })),
         provider_id: Some("homelab://default/nuc1".to_owned()),
-        override_: Some(Override {
+        override_: Some(Box::new(Override {
             power: OverridePower::Running,
             until_ms: Some(11),
             by: "user ann".to_owned(),
-        }),
+        })),
         learned: Some(Box::new(Learned {
             capacity: map("cpu", "4"),
             allocatable: map("cpu", "3800m"),
