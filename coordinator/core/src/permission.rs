@@ -160,8 +160,19 @@ pub(crate) fn may_stop(lab: &Lab, machine: &Machine) -> Result<(), String> {
 }
 
 /// Whether the cluster-autoscaler may give a machine back.
+///
+/// From a paused group it may take the wish for one that has not joined: no power moves by that before the pause ends, and an
+/// autoscaler that cannot do it ends each of its loops there, for every group.
 pub(crate) fn may_delete(lab: &Lab, machine: &Machine) -> Result<(), (RejectedKind, String)> {
     let refuse = |message: String| Err((RejectedKind::FailedPrecondition, message));
+    let group = &machine.spec.group;
+    let paused = lab.groups.get(group).is_some_and(|g| g.spec.paused);
+    if paused && is_registered(machine) {
+        return refuse(format!(
+            "group {group} is paused, and {} has joined: it is left as it is",
+            machine.id()
+        ));
+    }
     match machine.spec.power {
         PowerPolicy::Auto => {}
         PowerPolicy::AlwaysOn => return refuse(format!("{} has power: AlwaysOn", machine.id())),

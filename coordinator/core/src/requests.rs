@@ -1,7 +1,8 @@
 //! Requests: checked in full before anything changes, then handed on as changes.
 //!
 //! In: what callers ask. Out: changes for `groups`, removals, overrides; or a rejection.
-//! Holds: all or nothing; an unknown name or a foreign machine changes nothing.
+//! Holds: all or nothing; an unknown name or a foreign machine changes nothing. A paused group grows by no request, and takes
+//! back only wishes for machines that have not joined.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -63,10 +64,6 @@ fn autoscaled<'a>(lab: &'a mut Lab, id: &GroupId) -> Result<&'a mut Group, Refus
         return Err((RejectedKind::NotFound, format!("no group {id} is declared")));
     };
     match group.spec.mode {
-        Mode::Autoscaler if group.spec.paused => Err((
-            RejectedKind::FailedPrecondition,
-            format!("group {id} is paused"),
-        )),
         Mode::Autoscaler => Ok(group),
         Mode::Manual { .. } => Err((
             RejectedKind::FailedPrecondition,
@@ -77,6 +74,12 @@ fn autoscaled<'a>(lab: &'a mut Lab, id: &GroupId) -> Result<&'a mut Group, Refus
 
 fn increase(lab: &mut Lab, id: &GroupId, growth: Growth, caller: Caller) -> Result<(), Refusal> {
     let group = autoscaled(lab, id)?;
+    if group.spec.paused {
+        return Err((
+            RejectedKind::FailedPrecondition,
+            format!("group {id} is paused"),
+        ));
+    }
     if growth.delta <= 0 {
         return Err((
             RejectedKind::InvalidArgument,

@@ -82,7 +82,7 @@ pub struct GroupSpec {
     /// If true, the autoscaler may stop only machines that we have woken before.
     #[serde(default = "yes")]
     pub require_proof: bool,
-    /// If true, this group's machines are left as they are.
+    /// If true, this group's machines are left as they are. The autoscaler may only stop waiting for those that have not joined.
     #[serde(default)]
     pub paused: bool,
 }

@@ -2,7 +2,8 @@
 
 use coordinator_core::{
     AgentId, AgentInfo, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName,
-    PodStanding, Policy, PowerRead, Repeat, Report, ReportState, Timeouts, WakeMethod,
+    PodStanding, Policy, PowerRead, RejectedKind, Repeat, Report, ReportState, Timeouts,
+    WakeMethod, WakeOnLan,
 };
 
 use crate::declare::{
@@ -74,6 +75,107 @@ fn a_pause_holds_up_what_is_under_way() {
     world.redeclare(group());
     world.run_for(120_000);
     assert_eq!(world.stops("k1"), 1);
+}
+
+fn pause(world: &mut World) {
+    world.redeclare(Fact::GroupApplied(GroupSpec {
+        paused: true,
+        ..group_spec()
+    }));
+}
+
+/// A lab in which `m1` was asked for and boots, `m2` was and has failed, and `m3` was and nobody can wake it; then a pause.
+fn paused_while_three_are_awaited() -> World {
+    let mut away = machine_spec("m3");
+    away.wake_on_lan = away.wake_on_lan.map(|target| WakeOnLan {
+        segment: "garage".into(),
+        ..target
+    });
+    let away = Fact::MachineApplied(away);
+    let mut world = World::new(vec![group(), machine("m1"), machine("m2"), away]);
+    world.sims.get_mut("m1").expect("m1").boot_takes_ms = 1_000_000;
+    world.sims.get_mut("m2").expect("m2").never_boots = true;
+    assert_eq!(world.call(increase(3, 0)), Answer::Done);
+    world.run_for(10_000);
+    let slow = MachineSpec {
+        timeouts: Timeouts {
+            boot_ms: 3_000_000,
+            ..machine_spec("m1").timeouts
+        },
+        ..machine_spec("m1")
+    };
+    world.redeclare(Fact::MachineApplied(slow));
+    world.run_for(700_000);
+    assert_eq!(phase(&mut world, "m1"), PhaseName::Waking);
+    assert_eq!(phase(&mut world, "m2"), PhaseName::WakeFailed);
+    assert_eq!([1, 0], ["m2", "m3"].map(|name| world.wakes(name).min(1)));
+    pause(&mut world);
+    world.effects.clear();
+    world
+}
+
+/// The target and how many instances are listed.
+fn size(world: &mut World) -> (u32, usize) {
+    let now = world.now();
+    let view = world.lab.view(now);
+    let group = &view.groups[&group_id()];
+    (group.target, group.instances.len())
+}
+
+#[test]
+fn a_paused_group_takes_back_the_wish_for_what_has_not_joined_and_moves_no_power() {
+    for asks in [
+        &[delete(&["m2"]), delete(&["m3"]), delete(&["m1"])][..],
+        &[delete(&["m1", "m2", "m3"]), delete(&["m2"])],
+        &[decrease(-1), decrease(-1), decrease(-1)],
+        &[decrease(-3), delete(&["m2"])],
+    ] {
+        let mut world = paused_while_three_are_awaited();
+        assert_eq!(size(&mut world), (3, 3));
+        for ask in asks {
+            assert_eq!(world.call(ask.clone()), Answer::Done, "{ask:?}");
+        }
+        assert_eq!(size(&mut world), (0, 0), "{asks:?}");
+        world.run_for(60_000);
+        assert_eq!(world.effects, [], "{asks:?}");
+        // A coordinator that starts in the pause knows it too.
+        world.restart();
+        world.run_for(60_000);
+        assert_eq!(size(&mut world).0, 0, "{asks:?}");
+        assert_eq!(world.effects, [], "{asks:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_comes_up_in_a_pause_although_nobody_wants_it_is_stopped_after_it() {
+    let mut world = paused_while_three_are_awaited();
+    assert_eq!(world.call(delete(&["m1"])), Answer::Done);
+    world.run_for(600_000);
+    assert_eq!(phase(&mut world, "m1"), PhaseName::Running);
+    assert_eq!(world.effects, [], "nothing is switched in a pause");
+    world.redeclare(group());
+    world.run_for(200_000);
+    assert_eq!(world.stops("m1"), 1);
+    assert_eq!(phase(&mut world, "m1"), PhaseName::Off);
+}
+
+#[test]
+fn what_has_joined_a_paused_group_is_not_given_back() {
+    let mut world = running(vec![group(), machine("m1"), machine("m2")], 2);
+    assert_eq!(world.call(delete(&["m2"])), Answer::Done);
+    world.run_for(200_000);
+    world.effects.clear();
+    pause(&mut world);
+    let refused = world.call(delete(&["m1"]));
+    assert!(
+        matches!(&refused, Answer::Rejected(r) if r.kind == RejectedKind::FailedPrecondition),
+        "{refused:?}"
+    );
+    assert_eq!(world.call(decrease(-1)), Answer::Done, "of those to come");
+    assert_eq!(world.call(delete(&["m2"])), Answer::Done, "it is off");
+    world.run_for(60_000);
+    assert_eq!(size(&mut world), (1, 1));
+    assert_eq!(world.effects, []);
 }
 
 #[test]
