@@ -273,7 +273,9 @@ fn of_group(group: &Group, machines: &[&Machine], version: Option<AutoscalerVers
 }
 
 fn retain_problem(group: &Group, version: Option<AutoscalerVersion>) -> Option<String> {
-    let needs = "nodeObjectPolicy Retain needs cluster-autoscaler 1.36 or newer; an older one keeps waking machines for one pod.";
+    let needs = "nodeObjectPolicy Retain needs cluster-autoscaler 1.36 or newer. An older one counts the kept Nodes of sleeping \
+                 machines as unready: while more than 3 Nodes and more than 45 % of all are (--ok-total-unready-count, \
+                 --max-total-unready-percentage), it neither wakes nor stops any machine.";
     match (group.spec.node_object_policy, version) {
         (NodeObjectPolicy::Delete, _) => None,
         (NodeObjectPolicy::Retain, Some(version)) if version >= KNOWS_SUSPENDED => None,

@@ -264,6 +264,9 @@ fn keeping_nodes_is_a_concern_until_an_autoscaler_that_understands_is_declared_o
         &unknown,
         &[
             "cluster-autoscaler 1.36 or newer",
+            "counts the kept Nodes of sleeping machines as unready",
+            "more than 3 Nodes and more than 45 % of all",
+            "neither wakes nor stops any machine",
             "--autoscaler-version 1.36",
             "nodeObjectPolicy: Delete",
         ],
