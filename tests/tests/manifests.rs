@@ -3,13 +3,21 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use coordinator_crds::yaml;
-use kube::Client;
-use serde_json::Value;
-use tests::harness::{ControlPlane, Parts};
+use coordinator_crds::{Group, yaml};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tests::harness::{ControlPlane, Parts, wait};
+
+/// Long enough for an API server to take a definition over.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn fixtures(folder: &str) -> Result<Vec<PathBuf>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -107,5 +115,61 @@ async fn good_objects_and_the_guides_lab_are_taken() -> Result<()> {
         }
     }
     assert!(taken >= 5, "only {taken} good objects");
+    Ok(())
+}
+
+/// Takes every rule out of a schema.
+fn without_rules(schema: &mut Value) {
+    if let Some(object) = schema.as_object_mut() {
+        object.remove("x-kubernetes-validations");
+        object.values_mut().for_each(without_rules);
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_older_than_a_rule_still_takes_its_status() -> Result<()> {
+    let (plane, client) = server().await?;
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let groups: Api<Group> = Api::default_namespaced(client.clone());
+    let name = "homelabgroups.homelab-autoscaler.dev";
+    let ruled = crds.get(name).await?;
+    let mut older = serde_json::to_value(&ruled)?;
+    let versions = older["spec"]["versions"].as_array_mut();
+    for version in versions.context("a version")? {
+        without_rules(&mut version["schema"]["openAPIV3Schema"]);
+    }
+    crds.replace(
+        name,
+        &PostParams::default(),
+        &serde_json::from_value(older)?,
+    )
+    .await?;
+    let group: Group = serde_json::from_value(json!({
+        "apiVersion": "homelab-autoscaler.dev/v1alpha1", "kind": "Group",
+        "metadata": {"name": "old"}, "spec": {"scaleDown": {"maxNodeProvisionDuration": "0s"}},
+    }))?;
+    wait::until(LIMIT, "an object from before the rule", async || {
+        groups.create(&PostParams::default(), &group).await?;
+        Ok(())
+    })
+    .await?;
+    let rules = json!({"spec": {"versions": ruled.spec.versions}});
+    crds.patch(name, &PatchParams::default(), &Patch::Merge(rules))
+        .await?;
+    let another = json!({"spec": {"scaleDown": {"unreadyDuration": "0s"}}});
+    wait::until(LIMIT, "the rule", async || {
+        let params = PatchParams::default();
+        let refused = groups.patch("old", &params, &Patch::Merge(&another)).await;
+        ensure!(refused.is_err(), "it is taken");
+        Ok(())
+    })
+    .await?;
+    let status = Patch::Merge(json!({"status": {"targetSize": 1}}));
+    let params = PatchParams::default();
+    let told = groups.patch_status("old", &params, &status).await?;
+    assert_eq!(told.status.and_then(|status| status.target_size), Some(1));
+    let spec = told.spec.scale_down.context("its options")?;
+    assert_eq!(spec.max_node_provision_duration, Some(Duration::ZERO));
+    drop(plane);
     Ok(())
 }

@@ -46,6 +46,8 @@ pub enum Concern {
     RetainNeedsCa136,
     /// A group's prices are told in a time zone that nobody knows.
     UnknownTimeZone,
+    /// A group gives the cluster-autoscaler no time to wait for machines; that option is left out.
+    ScaleDownTooShort,
 }
 
 /// Concerns with what to say about each.
@@ -63,11 +65,12 @@ impl Concern {
         Self::LocalVolume,
     ];
     /// Those that groups can have.
-    pub const OF_GROUPS: [Self; 4] = [
+    pub const OF_GROUPS: [Self; 5] = [
         Self::Heterogeneous,
         Self::TemplateDrift,
         Self::RetainNeedsCa136,
         Self::UnknownTimeZone,
+        Self::ScaleDownTooShort,
     ];
 
     /// The stable word: type of a condition, reason of an Event.
@@ -85,6 +88,7 @@ impl Concern {
             Self::TemplateDrift => "TemplateDrift",
             Self::RetainNeedsCa136 => "RetainNeedsCA136",
             Self::UnknownTimeZone => "UnknownTimeZone",
+            Self::ScaleDownTooShort => "ScaleDownTooShort",
         }
     }
 
@@ -101,7 +105,8 @@ impl Concern {
             | Self::Heterogeneous
             | Self::TemplateDrift
             | Self::RetainNeedsCa136
-            | Self::UnknownTimeZone => Severity::Warning,
+            | Self::UnknownTimeZone
+            | Self::ScaleDownTooShort => Severity::Warning,
         }
     }
 }

@@ -201,7 +201,7 @@ pub struct ScaleDown {
         skip_serializing_if = "Option::is_none"
     )]
     #[schemars(schema_with = "bounds::duration")]
-    #[x_kube(validation = rules::ONE_DAY)]
+    #[x_kube(validation = rules::SECOND_TO_DAY)]
     pub unready_duration: Option<Duration>,
     /// How long the autoscaler waits for a machine to join.
     #[serde(
@@ -210,6 +210,37 @@ pub struct ScaleDown {
         skip_serializing_if = "Option::is_none"
     )]
     #[schemars(schema_with = "bounds::duration")]
-    #[x_kube(validation = rules::ONE_DAY)]
+    #[x_kube(validation = rules::SECOND_TO_DAY)]
     pub max_node_provision_duration: Option<Duration>,
+}
+
+/// The least that the autoscaler must wait for a machine that is not ready: below, it gives each back while it boots.
+pub const LEAST_WAIT: Duration = Duration::from_secs(1);
+
+impl ScaleDown {
+    /// How long the autoscaler shall wait for a machine to join, if that is long enough to count.
+    #[must_use]
+    pub fn provision_time(&self) -> Option<Duration> {
+        self.max_node_provision_duration
+            .filter(|wait| *wait >= LEAST_WAIT)
+    }
+
+    /// The same for how long a machine must be unneeded that is not ready.
+    #[must_use]
+    pub fn unready_time(&self) -> Option<Duration> {
+        self.unready_duration.filter(|wait| *wait >= LEAST_WAIT)
+    }
+
+    /// What is written and does not count, by field: a stored object may be older than the rule against it.
+    #[must_use]
+    pub fn too_short(&self) -> Vec<(&'static str, Duration)> {
+        let waits = [
+            ("unreadyDuration", self.unready_duration),
+            ("maxNodeProvisionDuration", self.max_node_provision_duration),
+        ];
+        let short = |(field, wait): (_, Option<Duration>)| Some((field, wait?));
+        let mut written: Vec<_> = waits.into_iter().filter_map(short).collect();
+        written.retain(|(_, wait)| *wait < LEAST_WAIT);
+        written
+    }
 }

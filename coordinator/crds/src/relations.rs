@@ -156,7 +156,7 @@ fn lost(groups: &[Group], node: &Node) -> Broken {
 fn slow_boot(group: Option<&Group>, node: &Node) -> Option<Broken> {
     let options = group.and_then(|group| group.spec.scale_down.as_ref());
     let limit = options
-        .and_then(|options| options.max_node_provision_duration)
+        .and_then(crate::group::ScaleDown::provision_time)
         .unwrap_or(PROVISION_TIME);
     let boot = node.spec.timeouts.boot;
     if boot <= limit {

@@ -90,6 +90,12 @@ pub(crate) const ONE_DAY: Law = law(
     "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) <= duration('24h')",
     "must be a duration of at most 24h in whole numbers with units, like 10m, 90s or 1h30m",
 );
+// The same as `LEAST_WAIT` of `group`.
+pub(crate) const SECOND_TO_DAY: Law = law(
+    "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",
+    "must be a duration from 1s to 24h in whole numbers with units, like 15m or 1h30m: with none at all the autoscaler gives machines \
+     back that still boot",
+);
 // Elsewhere the label would keep a Node from ever being ready to the autoscaler. The resources are those that it takes for GPUs.
 pub(crate) const GPU_LABEL_NEEDS_GPU: Law = law_at(
     ".labels",

@@ -122,7 +122,8 @@ pub fn machine_id(node: &crds::Node) -> MachineId {
 #[must_use]
 pub fn group_spec(group: &crds::Group) -> GroupSpec {
     let spec = &group.spec;
-    let (energy, concerns) = energy(spec.energy.as_ref());
+    let (energy, mut concerns) = energy(spec.energy.as_ref());
+    concerns.extend(spec.scale_down.as_ref().and_then(too_short));
     GroupSpec {
         id: group_id(
             group.metadata.namespace.as_deref(),
@@ -145,7 +146,7 @@ pub fn group_spec(group: &crds::Group) -> GroupSpec {
             crds::group::LocalVolumePolicy::Ignore => core::LocalVolumePolicy::Ignore,
         },
         declared: declared(spec),
-        scale_down: spec.scale_down.as_ref().map(scale_down),
+        scale_down: spec.scale_down.as_ref().and_then(scale_down),
         energy,
         require_proof: spec.require_proof,
         paused: spec.paused,
@@ -290,8 +291,9 @@ fn declared(spec: &crds::GroupSpec) -> Declared {
     }
 }
 
-fn scale_down(declared: &crds::group::ScaleDown) -> core::ScaleDown {
-    core::ScaleDown {
+/// The options that a group sets for itself, if there is any: an answer with none still takes the autoscaler's start-up time away.
+fn scale_down(declared: &crds::group::ScaleDown) -> Option<core::ScaleDown> {
+    let options = core::ScaleDown {
         utilization_threshold: declared
             .utilization_threshold
             .map(crds::Threshold::fraction),
@@ -299,9 +301,28 @@ fn scale_down(declared: &crds::group::ScaleDown) -> core::ScaleDown {
             .gpu_utilization_threshold
             .map(crds::Threshold::fraction),
         unneeded_ms: declared.unneeded_duration.map(ms),
-        unready_ms: declared.unready_duration.map(ms),
-        max_provision_ms: declared.max_node_provision_duration.map(ms),
-    }
+        unready_ms: declared.unready_time().map(ms),
+        max_provision_ms: declared.provision_time().map(ms),
+    };
+    (options != core::ScaleDown::default()).then_some(options)
+}
+
+/// What to say of options that are left out.
+fn too_short(declared: &crds::group::ScaleDown) -> Option<(Concern, String)> {
+    let written = declared.too_short();
+    let written: Vec<String> = written
+        .into_iter()
+        .map(|(field, wait)| {
+            let wait = crds::duration::text(wait);
+            format!("spec.scaleDown.{field}: Invalid value: {wait:?}")
+        })
+        .collect();
+    let message = format!(
+        "{}: with that the cluster-autoscaler would give machines back that still boot, so it is left out, as if it were not \
+         written; write more than timeouts.boot, or remove it",
+        written.join(", ")
+    );
+    (!written.is_empty()).then_some((Concern::ScaleDownTooShort, message))
 }
 
 fn ms(duration: Duration) -> u64 {

@@ -118,3 +118,16 @@ fn a_slow_boot_is_a_warning_unless_the_group_allows_it() {
             .is_empty()
     );
 }
+
+#[test]
+fn a_provision_time_that_is_too_short_to_count_makes_no_boot_slow() {
+    let (mut groups, nodes) = objects(
+        &(group("name: a", "scaleDown: {maxNodeProvisionDuration: 1s}")
+            + &node("name: n1", "group: a, timeouts: {boot: 15m}")),
+    );
+    assert_eq!(broken(&groups, &nodes).len(), 1);
+    // As in an object that is older than the rule.
+    let options = groups[0].spec.scale_down.as_mut().unwrap();
+    options.max_node_provision_duration = Some(Duration::ZERO);
+    assert_eq!(broken(&groups, &nodes).len(), 0);
+}

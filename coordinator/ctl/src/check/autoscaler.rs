@@ -188,7 +188,7 @@ fn provision(lab: &Lab, one: Option<&Found>) -> Vec<Finding> {
     {
         let own = lab
             .group_of(machine)
-            .and_then(|group| group.spec.scale_down.as_ref()?.max_node_provision_duration);
+            .and_then(|group| group.spec.scale_down.as_ref()?.provision_time());
         let (limit, whose) = match (own, one) {
             (Some(own), _) => (own, "maxNodeProvisionDuration of its Group".to_owned()),
             (None, Some(one)) => (limit, format!("--{PROVISION} of {}", one.name)),

@@ -9,7 +9,7 @@ use crate::lab::Lab;
 
 /// Conditions that somebody should mend, in the order in which that is best done. What else is wrong passes by itself, or has a
 /// check of its own.
-const TO_MEND: [&str; 10] = [
+const TO_MEND: [&str; 11] = [
     "InvalidSpec",
     "Conflict",
     "MissingCredentials",
@@ -19,6 +19,7 @@ const TO_MEND: [&str; 10] = [
     "OldNode",
     "RetainNeedsCA136",
     "UnknownTimeZone",
+    "ScaleDownTooShort",
     "MassSilence",
 ];
 

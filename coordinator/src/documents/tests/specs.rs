@@ -49,6 +49,31 @@ fn everything_a_group_declares_arrives() {
 }
 
 #[test]
+fn options_that_give_machines_no_time_are_left_out_and_said_and_the_others_hold() {
+    let spec = |options| group_spec(&group(json!({ "scaleDown": options })));
+    let both = spec(json!({"maxNodeProvisionDuration": "0s", "unreadyDuration": "0ms"}));
+    assert_eq!(both.scale_down, None, "nothing is overridden");
+    let message = &both.concerns[&core::Concern::ScaleDownTooShort];
+    for part in [
+        "spec.scaleDown.unreadyDuration: Invalid value: \"0s\"",
+        "spec.scaleDown.maxNodeProvisionDuration: Invalid value: \"0s\"",
+        "left out",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let one = spec(json!({"maxNodeProvisionDuration": "999ms", "unneededDuration": "0s"}));
+    let expected = core::ScaleDown {
+        unneeded_ms: Some(0),
+        ..core::ScaleDown::default()
+    };
+    assert_eq!(one.scale_down, Some(expected));
+    assert!(one.concerns.contains_key(&core::Concern::ScaleDownTooShort));
+    let fine = spec(json!({"maxNodeProvisionDuration": "1s", "unreadyDuration": "1s"}));
+    assert!(fine.concerns.is_empty(), "{:?}", fine.concerns);
+    assert_eq!(spec(json!({})).scale_down, None);
+}
+
+#[test]
 fn what_electricity_costs_arrives_in_millionths_and_minutes() {
     let spec = group_spec(&group(
         json!({"energy": {"watts": 45, "perKWh": "0.32", "timeZone": "Europe/Berlin", "windows": [
