@@ -74,6 +74,29 @@ async fn a_call_that_is_turned_away_is_counted() {
     drop(under_way);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_that_names_an_endless_time_keeps_its_place_for_a_minute() {
+    let (metrics, registry) = scraped();
+    let never = tower::service_fn(|_: http::Request<tonic::body::Body>| {
+        std::future::pending::<Result<http::Response<tonic::body::Body>, Status>>()
+    });
+    let mut admitted = Admission::new(metrics).layer(never);
+    let mut call = || {
+        let request = http::Request::post(format!("/{SERVICE_NAME}/NodeGroupIncreaseSize"))
+            .header("grpc-timeout", "99999999H");
+        admitted.call(request.body(tonic::body::Body::empty()).unwrap())
+    };
+    for _ in 0..2 {
+        let calls: Vec<_> = (0..CALLS).map(|_| call()).collect();
+        let ended = tokio::time::timeout(Duration::from_secs(60), futures::future::join_all(calls));
+        for answer in ended.await.unwrap() {
+            assert_eq!(answer.unwrap().headers()["grpc-status"], "4");
+        }
+    }
+    let late = counted(&registry, "NodeGroupIncreaseSize", "DEADLINE_EXCEEDED");
+    assert_eq!(late, 2 * CALLS as u64, "nobody was turned away");
+}
+
 #[test]
 fn every_call_of_the_service_is_counted_under_its_name() {
     let described =
