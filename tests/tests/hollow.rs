@@ -187,7 +187,8 @@ async fn model_sees_the_cluster_and_marks_its_nodes() -> Result<()> {
     cluster
         .set_taint("nuc1", OwnTaint::ToBeDeleted, true)
         .await?;
-    cluster.evict_from("nuc1").await?;
+    let kept = cluster.evict_from("nuc1", Duration::from_secs(2)).await?;
+    ensure!(kept == 0, "{kept} must not leave");
     wait::until(LIMIT, "an empty Node", async || {
         let seen = cluster.snapshot().await?;
         ensure!(seen.pods_on("nuc1").count() == 0, "{seen:?}");

@@ -142,7 +142,7 @@ impl Caches {
         Ok(Some(group))
     }
 
-    /// Asks for the GPU label until it is answered once.
+    /// Asks for the GPU label until it is answered once; till then each look at the GPUs of a Node is a call.
     pub(super) async fn gpu_label(&self) {
         let mut kept = self.kept.lock().await;
         if kept.gpu_label.is_none() {

@@ -24,8 +24,10 @@ pub const DELETION_CANDIDATE: &str = "DeletionCandidateOfClusterAutoscaler";
 pub const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
 /// Taints with this prefix are gone soon after the start.
 pub const STARTUP_TAINT: &str = "startup-taint.cluster-autoscaler.kubernetes.io/";
+/// The older name of the same prefix (`IsStartupTaint` in utils/taints/taints.go).
+pub const IGNORED_TAINT: &str = "ignore-taint.cluster-autoscaler.kubernetes.io/";
 
-/// Taints of Nodes that are not ready, whatever their conditions say.
+/// Taints of Nodes that are not ready, whatever their conditions say (`GetNodeReadiness` in utils/kubernetes/ready.go).
 const NOT_READY: [&str; 3] = [
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/disk-pressure",
@@ -48,6 +50,14 @@ pub struct TaintSeen {
     pub value: String,
     /// `NoSchedule`, `PreferNoSchedule`, `NoExecute`; empty in a toleration for every effect.
     pub effect: String,
+}
+
+impl TaintSeen {
+    /// Whether it is gone soon after the start of its Node.
+    #[must_use]
+    pub fn is_of_startup(&self) -> bool {
+        self.key.starts_with(STARTUP_TAINT) || self.key.starts_with(IGNORED_TAINT)
+    }
 }
 
 /// A Node as far as the model looks.
@@ -86,13 +96,23 @@ impl NodeSeen {
         self.taints.iter().any(|taint| taint.key == key)
     }
 
+    /// Ready, and without a taint that says otherwise; start-up taints do not, yet.
+    fn says_ready(&self) -> bool {
+        let says_otherwise = |taint: &TaintSeen| NOT_READY.contains(&taint.key.as_str());
+        self.ready && !self.taints.iter().any(says_otherwise)
+    }
+
     /// Ready, without a taint that says otherwise, and past its start-up taints.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let says_otherwise = |taint: &TaintSeen| {
-            taint.key.starts_with(STARTUP_TAINT) || NOT_READY.contains(&taint.key.as_str())
-        };
-        self.ready && !self.taints.iter().any(says_otherwise)
+        self.says_ready() && !self.taints.iter().any(TaintSeen::is_of_startup)
+    }
+
+    /// Whether it is looked at for GPUs and devices: start-up taints count only after that (`obtainNodeLists` in
+    /// core/static_autoscaler.go).
+    #[must_use]
+    pub fn is_listed_as_ready(&self) -> bool {
+        self.says_ready() && !self.unschedulable
     }
 
     /// Whether its removal began less than `window` ago, as the value of the taint tells.
@@ -172,8 +192,10 @@ pub trait Cluster: Send + Sync + 'static {
         present: bool,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Evicts the Pods of a Node that do not go with it.
-    fn evict_from(&self, node: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Evicts the Pods of a Node that do not go with it, each with at most `grace` to end, and does not wait for their end. Returns how
+    /// many must not leave yet.
+    fn evict_from(&self, node: &str, grace: Duration)
+    -> impl Future<Output = Result<usize>> + Send;
 }
 
 /// A cluster that the test keeps looking at while the model runs.
@@ -186,8 +208,8 @@ impl<C: Cluster> Cluster for Arc<C> {
         (**self).set_taint(node, taint, present).await
     }
 
-    async fn evict_from(&self, node: &str) -> Result<()> {
-        (**self).evict_from(node).await
+    async fn evict_from(&self, node: &str, grace: Duration) -> Result<usize> {
+        (**self).evict_from(node, grace).await
     }
 }
 
@@ -255,13 +277,34 @@ mod tests {
     }
 
     #[test]
-    fn node_with_a_startup_taint_is_not_ready_yet() {
+    fn taints_of_a_start_and_of_conditions_say_that_a_node_is_not_ready() {
         let mut node = NodeSeen {
             ready: true,
             ..NodeSeen::default()
         };
-        assert!(node.is_ready());
-        node.taints = vec![taint(&format!("{STARTUP_TAINT}agent"), "", "NoSchedule")];
-        assert!(!node.is_ready());
+        assert!(node.is_ready() && node.is_listed_as_ready());
+        let prefixed = "cluster-autoscaler.kubernetes.io/agent";
+        // Whether a ready Node with it is listed as ready, and counts as ready.
+        for (key, listed, counts) in [
+            (format!("startup-taint.{prefixed}"), true, false),
+            (format!("ignore-taint.{prefixed}"), true, false),
+            (format!("status-taint.{prefixed}"), true, true),
+            ("node.kubernetes.io/not-ready".into(), false, false),
+            ("node.kubernetes.io/disk-pressure".into(), false, false),
+            (
+                "node.kubernetes.io/network-unavailable".into(),
+                false,
+                false,
+            ),
+            ("node.kubernetes.io/memory-pressure".into(), true, true),
+            ("dedicated".into(), true, true),
+        ] {
+            node.taints = vec![taint(&key, "", "NoSchedule")];
+            let seen = (node.is_listed_as_ready(), node.is_ready());
+            assert_eq!(seen, (listed, counts), "{key}");
+        }
+        node.taints.clear();
+        node.unschedulable = true;
+        assert!(node.is_ready() && !node.is_listed_as_ready());
     }
 }

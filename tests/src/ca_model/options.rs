@@ -44,8 +44,12 @@ pub struct Options {
     pub ok_unready: usize,
     /// `--max-total-unready-percentage`.
     pub max_unready_percent: usize,
-    /// `--max-pod-eviction-time`.
+    /// `--max-pod-eviction-time`: how long it is tried to evict Pods.
     pub eviction_time: Duration,
+    /// `--max-graceful-termination-sec`: how long evicted Pods may take to end.
+    pub graceful_termination: Duration,
+    /// For how much longer they are waited for; half a minute in the real program.
+    pub eviction_headroom: Duration,
     /// How often all lists of instances are made anew; the real program's interval is fixed.
     pub instance_refresh: Duration,
     /// How long a Node must be Ready to serve as a template; one minute in the real program.
@@ -77,6 +81,8 @@ impl Default for Options {
             ok_unready: 3,
             max_unready_percent: 45,
             eviction_time: Duration::from_secs(5),
+            graceful_termination: Duration::from_secs(2),
+            eviction_headroom: Duration::from_secs(30),
             instance_refresh: INSTANCE_REFRESH,
             template_stability: Duration::from_secs(60),
             deletion_window: Duration::from_secs(300),

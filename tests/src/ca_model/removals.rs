@@ -1,5 +1,6 @@
 //! Nodes on their way out, beside the loops: emptied, deleted with one RPC each, or given back.
-//! Holds: a removal that fails takes taint and cordon off; what is under way is no candidate and no place for Pods.
+//! Holds: a removal that fails takes taint and cordon off; what is under way is no candidate and no place for Pods. No Node is deleted
+//! before its last evicted Pod is gone.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use super::{
     cluster::OwnTaint,
 };
 
-/// Between two looks at a Node that is being emptied.
+/// Between two tries to evict, and two looks whether Pods are gone; 10 and 5 seconds in the real program.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Whether a Node has Pods that must go before it.
@@ -91,8 +92,12 @@ pub(super) struct Worker<C> {
     cluster: Arc<C>,
     caches: Caches,
     events: EventLog,
-    /// How long Pods may take to go.
+    /// How long Pods may take to be let go.
     eviction: Duration,
+    /// How long Pods are granted to end.
+    grace: Duration,
+    /// How long Pods that were let go are waited for.
+    end: Duration,
     /// Between taint and removal.
     delay: Duration,
 }
@@ -104,6 +109,8 @@ impl<C: Cluster> CaModel<C> {
             caches: self.caches.clone(),
             events: self.events.clone(),
             eviction: self.options.eviction_time,
+            grace: self.options.graceful_termination,
+            end: self.options.graceful_termination + self.options.eviction_headroom,
             delay: self.options.delete_delay,
         }
     }
@@ -153,22 +160,38 @@ impl<C: Cluster> Worker<C> {
         Ok(seen.pods_on(node).all(|pod| pod.goes_with_node))
     }
 
-    /// Evicts until nothing is left that does not go with the Node.
+    /// Evicts what does not go with the Node, then waits until it is gone, each for a time of its own
+    /// (`drainNodeWithPodsBasedOnPodPriority` in core/scaledown/actuation/drain.go).
     async fn empty(&self, node: &str) -> Result<(), String> {
-        let emptied = async {
-            while !self.is_empty(node).await? {
-                let evicted = self.cluster.evict_from(node).await;
-                evicted.map_err(|error| format!("{error:#}"))?;
+        let let_go = async {
+            while self.evict(node).await? > 0 {
                 tokio::time::sleep(LOOK).await;
             }
             Ok(())
         };
-        let limit = self.eviction;
-        let late = |_elapsed| Err(format!("Pods are still there after {limit:?}"));
-        tokio::time::timeout(limit, emptied)
-            .await
-            .unwrap_or_else(late)
+        within(self.eviction, let_go, "Pods may not be evicted").await?;
+        let gone = async {
+            while !self.is_empty(node).await? {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
+        };
+        within(self.end, gone, "evicted Pods are still there").await
     }
+
+    async fn evict(&self, node: &str) -> Result<usize, String> {
+        let kept = self.cluster.evict_from(node, self.grace).await;
+        kept.map_err(|error| format!("{error:#}"))
+    }
+}
+
+async fn within(
+    limit: Duration,
+    step: impl Future<Output = Result<(), String>>,
+    late: &str,
+) -> Result<(), String> {
+    let ended = tokio::time::timeout(limit, step).await;
+    ended.unwrap_or_else(|_elapsed| Err(format!("{late} after {limit:?}")))
 }
 
 async fn untaint<C: Cluster>(cluster: &C, node: &str) {

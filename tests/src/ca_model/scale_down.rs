@@ -164,11 +164,14 @@ impl<C: Cluster> CaModel<C> {
         {
             return false;
         }
+        // For the utilisation, and then for the threshold (core/scaledown/eligibility/eligibility.go).
+        self.caches.gpu_label().await;
         let used = scan.snapshot.pods_on(&node.name);
         let used = used.map(|pod| pod.requests).sum();
         let Some(utilisation) = node.allocatable.utilisation(&used) else {
             return false;
         };
+        self.caches.gpu_label().await;
         let options = self.options_of(&group.id).await;
         options.is_ok_and(|options| utilisation <= options.utilisation_threshold)
     }

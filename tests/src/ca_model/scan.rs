@@ -143,8 +143,11 @@ impl<C: Cluster> CaModel<C> {
     /// Before the Refresh, so with the caches of the loop before: GPUs, and devices that the template promises.
     async fn look_at_ready_nodes(&self, snapshot: &Snapshot) {
         let nodes = snapshot.nodes.iter();
-        let ready = nodes.filter(|node| node.ready && !node.unschedulable);
+        let ready = nodes.filter(|node| node.is_listed_as_ready());
         for _ in ready.clone() {
+            // Whether its GPU comes through DRA, then whether it should have one
+            // (`FilterOutNodesWithUnreadyResources` in processors/customresources/gpu_processor.go).
+            self.caches.gpu_label().await;
             self.caches.gpu_label().await;
         }
         for node in ready {

@@ -10,7 +10,7 @@ use proto_autoscaler::{ExternalGrpcNode, core_v1};
 
 use super::{
     CaModel, Cluster, NodeSeen, Resources, Snapshot,
-    cluster::{DELETION_CANDIDATE, STARTUP_TAINT, TO_BE_DELETED, TaintSeen},
+    cluster::{DELETION_CANDIDATE, TO_BE_DELETED, TaintSeen},
 };
 
 /// What a machine of a group will look like.
@@ -85,8 +85,7 @@ fn amounts(listed: &BTreeMap<String, core_v1::Quantity>) -> Result<Resources, St
 /// The taints that a Node keeps: not the autoscaler's own, not those of a start or of a condition.
 fn lasting(mut taints: Vec<TaintSeen>) -> Vec<TaintSeen> {
     taints.retain(|taint| {
-        let passes =
-            taint.key.starts_with("node.kubernetes.io/") || taint.key.starts_with(STARTUP_TAINT);
+        let passes = taint.key.starts_with("node.kubernetes.io/") || taint.is_of_startup();
         !passes && taint.key != TO_BE_DELETED && taint.key != DELETION_CANDIDATE
     });
     taints

@@ -1,4 +1,5 @@
 mod caches;
+mod draining;
 mod fake_provider;
 mod order;
 mod repairs;
@@ -19,9 +20,30 @@ use super::{
 };
 use fake_provider::{GROUP, OtherGroup, Served, World, instance, template, template_of};
 
+/// What becomes of Pods that are evicted.
+#[derive(Debug, Clone, Copy, Default)]
+enum Leaving {
+    /// They are gone.
+    #[default]
+    AtOnce,
+    /// They end when the test says so.
+    WhenTheTestSays,
+    /// They must stay.
+    Never,
+}
+
 /// A cluster that holds still.
 #[derive(Debug, Clone, Default)]
-struct Still(Arc<Mutex<Snapshot>>);
+struct Still(Arc<Mutex<Snapshot>>, Arc<Mutex<Leaving>>);
+
+impl Still {
+    fn drop_pods_of(&self, node: &str) {
+        let mut snapshot = self.0.lock().unwrap();
+        snapshot
+            .pods
+            .retain(|pod| pod.node.as_deref() != Some(node));
+    }
+}
 
 impl Cluster for Still {
     async fn snapshot(&self) -> Result<Snapshot> {
@@ -50,13 +72,14 @@ impl Cluster for Still {
         Ok(())
     }
 
-    async fn evict_from(&self, node: &str) -> Result<()> {
-        let mut snapshot = self.0.lock().unwrap();
-        snapshot
-            .pods
-            .retain(|pod| pod.node.as_deref() != Some(node));
-        drop(snapshot);
-        Ok(())
+    async fn evict_from(&self, node: &str, _grace: Duration) -> Result<usize> {
+        match *self.1.lock().unwrap() {
+            Leaving::AtOnce => self.drop_pods_of(node),
+            // The test ends them.
+            Leaving::WhenTheTestSays => {}
+            Leaving::Never => return Ok(1),
+        }
+        Ok(0)
     }
 }
 
@@ -139,7 +162,7 @@ struct Stage {
 
 async fn stage(world: World, snapshot: Snapshot, options: Options) -> Stage {
     let served = Served::start(world).await;
-    let still = Still(Arc::new(Mutex::new(snapshot)));
+    let still = Still(Arc::new(Mutex::new(snapshot)), Arc::default());
     let address = format!("http://{}", served.address);
     let model = CaModel::new(&address, still.clone(), options).unwrap();
     Stage {

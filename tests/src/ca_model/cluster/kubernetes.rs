@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{EvictParams, ListParams, PostParams},
+    api::{DeleteParams, EvictParams, ListParams, PostParams},
 };
 
 use super::{
@@ -20,6 +20,9 @@ use super::{
 
 /// How often a Node that somebody else changes at the same moment is read and written again.
 const WRITES: usize = 10;
+
+/// What a Pod is granted for its end that does not say, in seconds.
+const DEFAULT_GRACE: i64 = 30;
 
 /// A cluster behind an API server.
 #[derive(Clone)]
@@ -136,7 +139,8 @@ impl Cluster for Kubernetes {
         anyhow::bail!("Node {node} changed {WRITES} times while it was being tainted")
     }
 
-    async fn evict_from(&self, node: &str) -> Result<()> {
+    async fn evict_from(&self, node: &str, grace: Duration) -> Result<usize> {
+        let mut kept = 0;
         let all: Api<Pod> = Api::all(self.client.clone());
         let bound = ListParams::default().fields(&format!("spec.nodeName={node}"));
         for pod in all.list(&bound).await.context("list the Node's Pods")? {
@@ -147,16 +151,35 @@ impl Cluster for Kubernetes {
             }
             let namespace = pod.namespace().unwrap_or_default();
             let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-            match pods.evict(&pod.name_any(), &EvictParams::default()).await {
+            match pods.evict(&pod.name_any(), &eviction(&pod, grace)).await {
                 Ok(_) => {}
-                // Gone already, or a disruption budget that may allow it at the next try.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 429) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                // A disruption budget that may allow it at the next try.
+                Err(kube::Error::Api(status)) if status.code == 429 => kept += 1,
                 Err(error) => {
                     return Err(error).with_context(|| format!("evict Pod {}", pod.name_any()));
                 }
             }
         }
-        Ok(())
+        Ok(kept)
+    }
+}
+
+/// The time that a Pod wants for its end, or what is granted if that is less; any time is granted by zero
+/// (`evictPod` in core/scaledown/actuation/drain.go).
+fn eviction(pod: &Pod, grace: Duration) -> EvictParams {
+    let wanted = pod.spec.as_ref();
+    let wanted = wanted.and_then(|spec| spec.termination_grace_period_seconds);
+    let wanted = u32::try_from(wanted.unwrap_or(DEFAULT_GRACE)).unwrap_or_default();
+    let granted = u32::try_from(grace.as_secs()).unwrap_or(u32::MAX);
+    let seconds = if granted == 0 {
+        wanted
+    } else {
+        wanted.min(granted)
+    };
+    EvictParams {
+        delete_options: Some(DeleteParams::default().grace_period(seconds)),
+        ..EvictParams::default()
     }
 }
 
@@ -253,6 +276,26 @@ mod tests {
     fn is_cordoned(node: &Node) -> bool {
         let spec = node.spec.as_ref();
         spec.and_then(|spec| spec.unschedulable).unwrap_or_default()
+    }
+
+    #[test]
+    fn evicted_pod_gets_the_time_that_it_wants_up_to_what_is_granted() {
+        // Wanted, granted, given.
+        let cases = [
+            (Some(5), 2, 2),
+            (Some(1), 2, 1),
+            (None, 600, 30),
+            (Some(5), 0, 5),
+            (Some(0), 2, 0),
+        ];
+        for (wanted, granted, given) in cases {
+            let mut pod = Pod::default();
+            let spec = pod.spec.get_or_insert_default();
+            spec.termination_grace_period_seconds = wanted;
+            let params = eviction(&pod, Duration::from_secs(granted));
+            let options = params.delete_options.unwrap();
+            assert_eq!(options.grace_period_seconds, Some(given), "{wanted:?}");
+        }
     }
 
     #[test]

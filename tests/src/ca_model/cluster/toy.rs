@@ -173,9 +173,10 @@ impl Cluster for Toy {
         Ok(())
     }
 
-    async fn evict_from(&self, node: &str) -> Result<()> {
+    /// Slots end at once.
+    async fn evict_from(&self, node: &str, _grace: Duration) -> Result<usize> {
         self.bound().slots.retain(|_, bound_to| bound_to != node);
-        Ok(())
+        Ok(0)
     }
 }
 
@@ -273,7 +274,7 @@ mod tests {
         toy.set_taint("a", OwnTaint::ToBeDeleted, true)
             .await
             .unwrap();
-        toy.evict_from("a").await.unwrap();
+        toy.evict_from("a", Duration::ZERO).await.unwrap();
         let seen = toy.see(nodes(), 1);
         assert_eq!(placed(&seen), ["b"]);
         assert!(seen.nodes[0].has_taint(TO_BE_DELETED) && seen.nodes[0].unschedulable);

@@ -169,6 +169,36 @@ async fn template_is_asked_for_once_between_two_refreshes_and_remembered_from_a_
 }
 
 #[tokio::test]
+async fn gpu_label_is_asked_for_twice_for_each_node_that_is_listed_as_ready_until_it_is_answered() {
+    let tainted = |number: usize, key: &str| NodeSeen {
+        taints: vec![TaintSeen {
+            key: key.into(),
+            ..TaintSeen::default()
+        }],
+        ..node(number)
+    };
+    let cordoned = NodeSeen {
+        unschedulable: true,
+        ..node(4)
+    };
+    let all = vec![
+        node(1),
+        tainted(2, "startup-taint.cluster-autoscaler.kubernetes.io/agent"),
+        tainted(3, "node.kubernetes.io/not-ready"),
+        cordoned,
+    ];
+    let world = World {
+        failing: [("GPULabel", Code::Unimplemented)].into(),
+        // So that none of them is looked at for its removal.
+        min: 4,
+        ..running(4)
+    };
+    let mut stage = stage(world, nodes(all), Options::default()).await;
+    stage.model.scan().await;
+    assert_eq!(stage.sent(Rpc::GpuLabel), 4, "twice for two Nodes");
+}
+
+#[tokio::test]
 async fn gpu_label_is_asked_for_until_it_is_answered() {
     let world = World {
         failing: [("GPULabel", Code::Unimplemented)].into(),
@@ -176,9 +206,10 @@ async fn gpu_label_is_asked_for_until_it_is_answered() {
     };
     let mut stage = stage(world, nodes(vec![node(1), node(2)]), Options::default()).await;
     stage.model.scan().await;
-    assert_eq!(stage.sent(Rpc::GpuLabel), 2, "once for each ready Node");
+    // Twice for each ready Node, and twice for each that might go.
+    assert_eq!(stage.sent(Rpc::GpuLabel), 8);
     stage.served.world().failing.clear();
     stage.model.scan().await;
     stage.model.scan().await;
-    assert_eq!(stage.sent(Rpc::GpuLabel), 3);
+    assert_eq!(stage.sent(Rpc::GpuLabel), 9);
 }
