@@ -51,14 +51,11 @@ pub(crate) fn log(event: &Event) {
         Subject::Machine(machine) => ("Node", machine.as_str()),
         Subject::Group(group) => ("Group", group.as_str()),
     };
-    log_line(event.severity, (kind, name), event.reason, &event.message);
-}
-
-/// The same about any object of ours.
-fn log_line(severity: Severity, (kind, name): (&str, &str), reason: &str, detail: &str) {
-    match severity {
-        Severity::Normal => tracing::info!(kind, name, reason, detail, "lab event"),
-        Severity::Warning => tracing::warn!(kind, name, reason, detail, "lab event"),
+    let op = event.operation.as_deref();
+    let (reason, detail) = (event.reason, event.message.as_str());
+    match event.severity {
+        Severity::Normal => tracing::info!(kind, name, reason, op, detail, "lab event"),
+        Severity::Warning => tracing::warn!(kind, name, reason, op, detail, "lab event"),
     }
 }
 

@@ -233,6 +233,8 @@ pub struct Event {
     pub reason: &'static str,
     /// The sentence.
     pub message: String,
+    /// The machine's operation in whose course it happened, if one was under way.
+    pub operation: Option<CommandId>,
 }
 
 /// What an event is about.

@@ -199,6 +199,7 @@ fn tell(before: &Concerns, found: Concerns, about: &Subject, ctx: &mut Ctx<'_>) 
                 severity: concern.severity(),
                 reason: concern.as_str(),
                 message: message.clone(),
+                operation: None,
             }));
         }
     }

@@ -406,6 +406,7 @@ impl Machine {
             severity,
             reason,
             message,
+            operation: self.record.operation.as_ref().map(|op| op.id.clone()),
         }));
     }
 

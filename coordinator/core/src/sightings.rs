@@ -142,7 +142,6 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
     machine.record.provider_id = Some(machine.provider_id(ctx.policy.provider_scheme));
     machine.fell_short = None;
     set_power(machine, PowerState::Running, power.on, ctx);
-    machine.end();
     let took_s = ctx.now.boot_ms.saturating_sub(trace.first_ms) / 1000;
     if ours && waking.was_watched() {
         let boots = &mut machine.record.boots_s;
@@ -151,6 +150,7 @@ fn woken(lab: &mut Lab, id: &MachineId, power: &Power, waking: &Waking, ctx: &mu
     }
     let message = format!("Running {took_s} s after the first wake");
     machine.event(Severity::Normal, "Woken", message.clone(), ctx);
+    machine.end();
     machine.enter(Phase::Running, Why::Running, message, ctx);
     machine.touch();
     upkeep::settle(lab, id, ctx);
@@ -214,7 +214,6 @@ pub(crate) fn become_off(machine: &mut Machine, witness: Witness, ctx: &mut Ctx<
     {
         machine.record.order = None;
     }
-    machine.end();
     machine.touch();
     let how = match witness {
         Witness::Silence => "silent for its hold time after it had said it goes down",
@@ -223,6 +222,7 @@ pub(crate) fn become_off(machine: &mut Machine, witness: Witness, ctx: &mut Ctx<
     };
     let message = format!("Off: {how}");
     machine.event(Severity::Normal, "PoweredOff", message.clone(), ctx);
+    machine.end();
     machine.enter(Phase::Off, Why::Off, message, ctx);
 }
 
@@ -331,6 +331,7 @@ fn suspect_power_cut(lab: &mut Lab, id: &GroupId, since_ms: u64, ctx: &mut Ctx<'
             severity: Severity::Warning,
             reason: "MassSilence",
             message,
+            operation: None,
         }));
     }
 }

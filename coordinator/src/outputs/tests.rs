@@ -51,14 +51,16 @@ fn every_event_is_a_line_with_its_values_as_fields() {
     };
     let machine = Subject::Machine(MachineId::new("nuc1"));
     let group = Subject::Group(GroupId::new("lab/workers"));
-    for (about, severity, line) in [
+    for (about, op, severity, line) in [
         (
             machine,
+            Some("01JD"),
             Severity::Warning,
-            r#"WARN coordinator::outputs: lab event kind="Node" name="nuc1" reason="WakeUnanswered" detail="90 s after""#,
+            r#"WARN coordinator::outputs: lab event kind="Node" name="nuc1" reason="WakeUnanswered" op="01JD" detail="90 s after""#,
         ),
         (
             group,
+            None,
             Severity::Normal,
             r#"INFO coordinator::outputs: lab event kind="Group" name="lab/workers" reason="WakeUnanswered" detail="90 s after""#,
         ),
@@ -68,6 +70,7 @@ fn every_event_is_a_line_with_its_values_as_fields() {
             severity,
             reason: "WakeUnanswered",
             message: "90 s after".into(),
+            operation: op.map(Into::into),
         };
         let shown = logged(|| routes.perform(Action::Event(event)));
         assert_eq!(shown.trim(), line);

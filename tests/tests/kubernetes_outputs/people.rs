@@ -61,6 +61,7 @@ async fn keys_and_events_find_their_objects() -> Result<()> {
         severity: Severity::Warning,
         reason: "MassSilence",
         message: "half of the group fell silent".into(),
+        operation: None,
     }));
     let maps: Api<ConfigMap> = Api::namespaced(stage.client.clone(), OWN);
     wait::until(LIMIT, "the keys", async || {

@@ -125,9 +125,9 @@ pub(super) fn fail(
         reason: String::from(failure.reason()),
         message: message.clone(),
     }));
+    machine.event(Severity::Warning, failure.reason(), message.clone(), ctx);
     machine.end();
     machine.touch();
-    machine.event(Severity::Warning, failure.reason(), message.clone(), ctx);
     let failed = WakeFailed {
         failure,
         message: message.clone(),

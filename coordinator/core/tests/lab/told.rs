@@ -394,6 +394,21 @@ fn who_asked_for_a_machine_is_whoever_did_and_nobody_for_one_found_running() {
 }
 
 #[test]
+fn events_of_one_operation_name_it() {
+    let mut world = running(lab(1), 1);
+    let wake = event(&world, "WakeSent").operation.clone();
+    assert!(wake.is_some());
+    assert_eq!(event(&world, "Woken").operation, wake);
+    assert_eq!(world.call(delete(&["m1"])), Answer::Done);
+    world.run_for(200_000);
+    let stop = event(&world, "PoweredOff").operation.clone();
+    assert!(stop.is_some() && stop != wake, "{stop:?}");
+    world.set_power("m1", true);
+    world.run_for(60_000);
+    assert_eq!(event(&world, "SeenRunning").operation, None);
+}
+
+#[test]
 fn a_machine_that_falls_silent_is_told_with_what_to_do_about_it() {
     let mut world = running(lab(3), 3);
     world.sims.get_mut("m1").expect("m1").mute = true;

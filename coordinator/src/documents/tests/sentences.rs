@@ -334,8 +334,8 @@ fn unanswered() -> Vec<Case> {
         (
             "log",
             line.trim().to_owned(),
-            "WARN coordinator::outputs: lab event kind=\"Node\" name=\"nuc1\" reason=\"WakeUnanswered\" detail=\"90 s after \
-             the first wake: no heartbeat, no kubelet from nuc1; train 5 was the latest, they continue each 20 s through \
+            "WARN coordinator::outputs: lab event kind=\"Node\" name=\"nuc1\" reason=\"WakeUnanswered\" \
+             op=\"01M7Z6M7PGPPZP124M4435MJP7\" detail=\"90 s after the first wake: no heartbeat, no kubelet from nuc1; train 5 was the latest, they continue each 20 s through \
              relays nas, pi by turns, until 14:05:21 UTC.\"",
         ),
     ]

@@ -360,6 +360,7 @@ mod tests {
                 severity: Severity::Normal,
                 reason: "R",
                 message: number.to_string(),
+                operation: None,
             }));
         }
         assert_eq!(backlog.dropped(), 3);

@@ -17,7 +17,6 @@ use crate::{
     clock,
     documents::{self, Finding},
     inputs::kubernetes::{CallFault, Complaint, Kind, Standing, call},
-    outputs::log_line,
 };
 
 /// Reason of the Event about a request that was not carried out.
@@ -65,8 +64,8 @@ pub(super) fn standing(
 
 /// A complaint as a line in the log.
 pub(super) fn log(writer: &Writer, complaint: &Complaint) {
-    let line = |kind: Kind, name: &str, reason: &str, message: &str| {
-        log_line(Severity::Warning, (kind.as_str(), name), reason, message);
+    let line = |kind: Kind, name: &str, reason: &str, detail: &str| {
+        tracing::warn!(kind = kind.as_str(), name, reason, detail, "lab event");
     };
     match complaint {
         Complaint::Object(kind, key) => {

@@ -214,6 +214,7 @@ async fn store(desk: &Desk, machine: MachineId, (version, record): (u64, Machine
                 message: format!(
                     "The API server refuses its status, so nothing is done with it: {fault}"
                 ),
+                operation: None,
             };
             tell(desk, &event).await;
         }
@@ -340,6 +341,7 @@ async fn tell_fault(desk: &Desk, shown: &MachineView) {
             FAULTY
         },
         message: fault.clone(),
+        operation: None,
     };
     outputs::log(&event);
     tell(desk, &event).await;

@@ -150,6 +150,7 @@ mod tests {
             severity: Severity::Normal,
             reason: "WakeSent",
             message: message.to_owned(),
+            operation: None,
         }
     }
 
