@@ -77,6 +77,7 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<L
 /// Where an object was read.
 struct Origin {
     file: String,
+    /// Without its value, which takes more room than the object: all origins are held until the lab is judged as a whole.
     document: Document,
     object: String,
 }
@@ -103,20 +104,20 @@ struct Reader {
 }
 
 impl Reader {
-    fn take(&mut self, file: &str, document: Document) {
-        let object = title(&document.value);
+    fn take(&mut self, file: &str, mut document: Document) {
+        let value = document.value.take();
+        let object = title(&value);
         let origin = Origin {
             file: file.to_owned(),
             document,
             object,
         };
-        let value = &origin.document.value;
         if value["apiVersion"] == "v1" && value["kind"] == "Secret" {
             let text = "skipped: without Kubernetes, credentials are files of the relay".to_owned();
             self.lab.warnings.push(origin.finding("kind", text));
             return;
         }
-        match validate(value) {
+        match validate(&value) {
             Ok(Object::Group(group)) => self.take_group(*group, origin),
             Ok(Object::Node(node)) => self.take_node(*node, origin),
             Err(problems) => self.errors.extend(
