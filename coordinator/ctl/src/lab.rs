@@ -84,6 +84,9 @@ pub(crate) struct Agent {
     /// Segments it relays for.
     #[serde(default)]
     pub(crate) segments: Vec<String>,
+    /// Names of the BMC credentials that it holds, where it tells them.
+    #[serde(default)]
+    pub(crate) credentials: Option<Vec<String>>,
     /// Hardware addresses of its host.
     #[serde(default)]
     pub(crate) macs: Vec<String>,

@@ -125,6 +125,7 @@ fn agent_value(id: &AgentId, agent: &AgentView, pages: &Pages) -> Value {
         "live": agent.live,
         "publicKey": agent.key.as_deref(),
         "segments": agent.info.as_ref().map_or(&[][..], |info| &info.segments),
+        "credentials": agent.info.as_ref().and_then(|info| info.credentials.as_ref()),
         "macs": agent.info.as_ref().map_or(&[][..], |info| &info.macs),
         "bootID": agent.boot_id.as_deref(),
         "clockAheadS": reading.as_ref().and_then(|reading| reading.clock_ahead_s),

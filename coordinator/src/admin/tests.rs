@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coordinator_core::{Action, Fact, Now, View};
+use coordinator_core::{Action, AgentId, AgentInfo, AgentView, Fact, Now, View};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -164,6 +164,47 @@ async fn a_lost_broker_is_told_and_does_not_end_readiness() {
         "{verbose}"
     );
     assert!(verbose.contains("[-] broker: not connected\n"), "{verbose}");
+}
+
+/// What `homelabctl` reads. Add, never rename.
+#[tokio::test]
+async fn of_an_agent_its_segments_and_the_names_of_its_credentials_are_shown() {
+    let info = |credentials: Option<Vec<String>>| AgentInfo {
+        agent: AgentId::new("pi"),
+        key: None,
+        segments: vec!["default".to_owned()],
+        credentials,
+        wake_armed: None,
+        arch: None,
+        macs: vec!["1c:69:7a:0b:11:02".to_owned()],
+        high_water: Vec::new(),
+    };
+    let agent = |credentials: Option<Vec<String>>| AgentView {
+        key: Some("ed25519:k".into()),
+        live: true,
+        info: Some(Arc::new(info(credentials))),
+        boot_id: Some("b".into()),
+    };
+    let agents = [
+        ("pi", agent(Some(vec!["r720".to_owned()]))),
+        ("silent", agent(None)),
+    ];
+    let address = served(View {
+        agents: agents
+            .map(|(id, agent)| (AgentId::new(id), Arc::new(agent)))
+            .into(),
+        ..View::default()
+    })
+    .await;
+    let state = get(address, "/state").await;
+    let (_, body) = state.split_once("\r\n\r\n").unwrap();
+    let body: Value = body.parse().unwrap();
+    let shown = |credentials: Value| {
+        serde_json::json!({"live": true, "publicKey": "ed25519:k", "segments": ["default"], "credentials": credentials,
+            "macs": ["1c:69:7a:0b:11:02"], "bootID": "b", "clockAheadS": null, "sensors": null})
+    };
+    assert_eq!(body["agents"]["pi"], shown(serde_json::json!(["r720"])));
+    assert_eq!(body["agents"]["silent"], shown(Value::Null));
 }
 
 #[tokio::test]

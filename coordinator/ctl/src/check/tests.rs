@@ -7,6 +7,7 @@ use super::*;
 mod autoscaler;
 mod leftovers;
 mod machines;
+mod relays;
 
 /// The 21st of November 2026, 14:06 UTC.
 const NOW: i64 = 1_795_269_960_000;

@@ -46,6 +46,8 @@ struct Heard {
     #[serde(default)]
     segments: Vec<String>,
     #[serde(default)]
+    credentials: Option<Vec<String>>,
+    #[serde(default)]
     macs: Vec<String>,
     #[serde(default)]
     public_key: Option<String>,
@@ -62,6 +64,7 @@ impl Page {
                 name: name.clone(),
                 live: Some(heard.live),
                 segments: heard.segments.clone(),
+                credentials: heard.credentials.clone(),
                 macs: heard.macs.clone(),
                 public_key: heard.public_key.clone(),
                 clock_ahead_s: heard.clock_ahead_s,
@@ -116,18 +119,21 @@ mod tests {
     #[test]
     fn the_coordinators_page_is_understood() {
         let text = r#"{"serving":true,"brokerUp":false,"nowMs":1500,"agents":{"nuc1":{"live":true,"publicKey":"ed25519:k",
-            "segments":[],"macs":["1c:69:7a:0b:11:02"],"bootID":"b","clockAheadS":-3,"sensors":null}}}"#;
+            "segments":[],"macs":["1c:69:7a:0b:11:02"],"bootID":"b","clockAheadS":-3,"sensors":null},
+            "pi":{"live":true,"segments":["default"],"credentials":["r720"]}}}"#;
         let page: Page = serde_json::from_str(text).unwrap();
         let page = page.compared(1_000, 1_400);
         assert_eq!(
             (page.clock_ahead_ms, page.broker_up),
             (Some(300), Some(false))
         );
-        let [agent] = &page.agents()[..] else {
+        let [agent, relay] = &page.agents()[..] else {
             panic!("{page:?}")
         };
         assert_eq!(agent.macs, ["1c:69:7a:0b:11:02"]);
         assert_eq!((agent.live, agent.clock_ahead_s), (Some(true), Some(-3)));
+        assert_eq!(agent.credentials, None, "it does not say");
+        assert_eq!(relay.credentials, Some(vec!["r720".to_owned()]));
     }
 
     #[test]

@@ -281,6 +281,7 @@ fn status(lab: &ServedLab) -> Value {
                 "name": id.as_str(),
                 "live": agent.live,
                 "segments": agent.info.as_ref().map_or(&[][..], |info| &info.segments),
+                "credentials": agent.info.as_ref().and_then(|info| info.credentials.as_ref()),
                 "macs": agent.info.as_ref().map_or(&[][..], |info| &info.macs),
                 "publicKey": agent.key.as_deref(),
                 "clockAheadS": lab.readings.of(id).and_then(|reading| reading.clock_ahead_s),

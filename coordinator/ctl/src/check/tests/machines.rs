@@ -1,4 +1,4 @@
-//! Machines, relays, clocks and places: what was collected, and the lines it gives.
+//! Machines, clocks and places: what was collected, and the lines it gives.
 
 use super::*;
 use crate::check::machines;
@@ -21,97 +21,6 @@ fn a_coordinator_that_does_not_decide_or_hears_nobody_fails() {
         lab.waiting_for = waiting_for.to_owned();
         lab.broker_up = Some(broker_up);
         assert_lines(line, &coordinator(&lab), &[line]);
-    }
-}
-
-#[test]
-fn relays_are_counted_by_segment_and_never_by_the_machine_itself() {
-    let pi = |live: bool| json!({"name": "pi", "live": live, "segments": ["default"]});
-    let nuc = |name: &str| json!({"name": name, "live": true, "segments": ["default"]});
-    let garage = json!({"wakeOnLAN": {"mac": "1c:69:7a:0b:11:03", "segment": "garage"}});
-    let two = [("nuc1", json!({}), proven()), ("nuc2", json!({}), proven())];
-    let bmc = json!({"wake": ["redfish"], "redfish": {"address": "https://b", "credentials": "c"}});
-    let cases: [(&[Row<'_>], Value, &[&str]); 8] = [
-        (
-            &two,
-            json!([pi(true)]),
-            &["ok    relays       segment default has pi awake"],
-        ),
-        (
-            &two,
-            json!([]),
-            &[
-                "fail  relays       no agent is a relay on segment default: nobody can wake nuc1, nuc2 → start an agent with [relay] *",
-            ],
-        ),
-        (
-            &two,
-            json!([pi(false)]),
-            &[
-                "fail  relays       no relay is awake on segment default (pi not heard lately): nobody can wake nuc1, nuc2 → see whether *",
-            ],
-        ),
-        (
-            &two,
-            json!([nuc("nuc1")]),
-            &[
-                "warn  relays       nuc1 is the only relay awake on segment default, and nobody else could wake it → *",
-            ],
-        ),
-        (
-            &two,
-            json!([nuc("nuc1"), nuc("nuc2")]),
-            &[
-                "warn  relays       every relay awake on segment default is a machine that may sleep (nuc1, nuc2); *",
-            ],
-        ),
-        (
-            &[("nuc1", garage, proven()), ("nuc2", json!({}), proven())],
-            json!([pi(true)]),
-            &[
-                "ok    relays       segment default *",
-                "fail  relays       no agent is a relay on segment garage: nobody can wake nuc1 → *",
-            ],
-        ),
-        (
-            &[("r720", bmc, proven())],
-            json!([]),
-            &["ok    relays       no machine is woken by magic packet"],
-        ),
-        (
-            &[("nuc1", json!({"power": "Unmanaged"}), proven())],
-            json!([]),
-            &["ok    relays       no machine is woken by magic packet"],
-        ),
-    ];
-    for (nodes, heard, lines) in cases {
-        let mut lab = lab(nodes);
-        agents(&mut lab, heard);
-        let sleepers = places::sleepers(&lab, &[]);
-        assert_lines(lines[0], &relays::judge(&lab, &sleepers), lines);
-    }
-}
-
-#[test]
-fn a_relay_in_the_cluster_sleeps_with_the_machine_that_its_pod_is_on() {
-    let mut lab = lab(&[("nuc1", json!({}), proven()), ("nuc2", json!({}), proven())]);
-    agents(
-        &mut lab,
-        json!([{"name": "cluster-relay", "live": true, "segments": ["default"]}]),
-    );
-    for (node, line) in [
-        (
-            "cp1",
-            "ok    relays       segment default has cluster-relay awake",
-        ),
-        (
-            "nuc2",
-            "warn  relays       every relay awake on segment default is a machine that may sleep (cluster-relay); *",
-        ),
-    ] {
-        let cluster = cluster(json!([]), json!([installed("homelab-relay", node)]));
-        let sleepers = places::with_relay_pods(places::sleepers(&lab, &[]), &lab, &cluster);
-        assert_lines(node, &relays::judge(&lab, &sleepers), &[line]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::FileTypeExt as _};
 
-use coordinator_core::{Fact, Lab, Policy};
+use coordinator_core::{AgentId, AgentInfo, Fact, Lab, Policy};
 use tempfile::TempDir;
 
 use super::*;
@@ -27,6 +27,11 @@ fn patience() -> Duration {
 
 /// A coordinator without broker and gRPC on the state in `dir`; it ends with its runtime.
 async fn coordinator(dir: &TempDir) -> PathBuf {
+    coordinator_that_heard(dir, Vec::new()).await
+}
+
+/// The same, after agents were heard.
+async fn coordinator_that_heard(dir: &TempDir, heard: Vec<Fact>) -> PathBuf {
     let (lab, state) = (dir.path().join("lab"), dir.path().join("state"));
     fs::create_dir_all(&lab).unwrap();
     fs::write(lab.join("lab.yaml"), LAB).unwrap();
@@ -39,7 +44,9 @@ async fn coordinator(dir: &TempDir) -> PathBuf {
     let core = Lab::new(replay.seed, Policy::default());
     tokio::spawn(seat.take(core, outputs).run());
     let board = Arc::new(Board::new(lab.declared(), memory.clone()));
-    let first: Vec<Fact> = lab.facts().into_iter().chain(replay.into_facts()).collect();
+    let told = heard.len();
+    let first = lab.facts().into_iter().chain(replay.into_facts());
+    let first: Vec<Fact> = first.chain(heard).collect();
     for fact in first {
         handle.facts.tell(fact).await;
     }
@@ -57,7 +64,8 @@ async fn coordinator(dir: &TempDir) -> PathBuf {
     };
     tokio::spawn(Socket::bind(&path).unwrap().serve(lab));
     let mut view = handle.view.clone();
-    let serving = view.wait_for(|view| view.serving && !view.machines.is_empty());
+    let serving = view
+        .wait_for(|view| view.serving && !view.machines.is_empty() && view.agents.len() == told);
     time::timeout(patience(), serving).await.unwrap().unwrap();
     path
 }
@@ -82,6 +90,29 @@ fn life<T>(work: impl Future<Output = T>) -> T {
     let outcome = runtime.block_on(work);
     runtime.shutdown_timeout(patience());
     outcome
+}
+
+/// What `homelabctl` reads. Add, never rename.
+#[test]
+fn of_an_agent_its_segments_and_the_names_of_its_credentials_are_shown() {
+    let heard = Fact::AgentInfo(Arc::new(AgentInfo {
+        agent: AgentId::new("pi"),
+        key: Some("ed25519:k".into()),
+        segments: vec!["default".to_owned()],
+        credentials: Some(vec!["r720".to_owned()]),
+        wake_armed: None,
+        arch: None,
+        macs: vec!["1c:69:7a:0b:11:02".to_owned()],
+        high_water: Vec::new(),
+    }));
+    let dir = tempfile::tempdir().unwrap();
+    life(async {
+        let path = coordinator_that_heard(&dir, vec![heard]).await;
+        let status = exchange(&path, r#"{"verb":"status"}"#).await;
+        let shown = json!([{"name": "pi", "live": false, "segments": ["default"], "credentials": ["r720"],
+            "macs": ["1c:69:7a:0b:11:02"], "publicKey": "ed25519:k", "clockAheadS": null}]);
+        assert_eq!(status["agents"], shown);
+    });
 }
 
 #[test]
