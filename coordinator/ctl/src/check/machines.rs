@@ -25,6 +25,7 @@ const TO_MEND: [&str; 11] = [
 
 pub(super) fn judge(lab: &Lab) -> Vec<Finding> {
     let mut found = vec![proofs(lab)];
+    found.extend(cards(lab));
     found.extend(declarations(lab));
     found
 }
@@ -67,6 +68,35 @@ fn needs_proof(lab: &Lab, node: &Node) -> bool {
 fn is_proven(node: &Node) -> bool {
     let wake = node.status.as_ref().and_then(|status| status.wake.as_ref());
     wake.is_some_and(|wake| wake.proven_at.is_some())
+}
+
+/// Machines that no magic packet would wake as their cards stand. Their agents set them before each stop, but not every card
+/// keeps what it is told.
+fn cards(lab: &Lab) -> Option<Finding> {
+    let unarmed = |node: &&Node| {
+        let status = node.status.as_ref();
+        let mut told = status.iter().flat_map(|status| &status.conditions);
+        node.spec.power != PowerPolicy::Unmanaged
+            && told.any(|told| told.type_ == "WakeCapable" && told.reason == "NotArmed")
+    };
+    let unarmed: Vec<&Node> = lab.nodes.iter().filter(unarmed).collect();
+    let (them, place) = match unarmed.len() {
+        0 => return None,
+        1 => ("it", "it"),
+        _ => ("they", "each"),
+    };
+    Some(Finding::warn(
+        "cards",
+        format!(
+            "no network card of {} is armed for a magic packet, so {them} may not wake",
+            named(&unarmed)
+        ),
+        format!(
+            "on {place} `ethtool CARD` must say \"Wake-on: g\": run `ethtool -s CARD wol g`, and for good \
+             `nmcli connection modify NAME 802-3-ethernet.wake-on-lan magic` or WakeOnLan=magic in a .link file; if \
+             \"Supports Wake-on\" has no g, enable it in the BIOS and switch ErP off"
+        ),
+    ))
 }
 
 fn declarations(lab: &Lab) -> Vec<Finding> {

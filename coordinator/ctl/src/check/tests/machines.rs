@@ -235,3 +235,37 @@ fn unproven_machines_and_what_the_coordinator_complains_of_are_listed() {
         assert_lines(lines[0], &machines::judge(&lab_with(group, nodes)), lines);
     }
 }
+
+#[test]
+fn machines_without_an_armed_card_are_told_with_what_arms_it() {
+    let capable = |status: &str, reason: &str| {
+        let mut told = proven();
+        told["conditions"] = json!([{"type": "WakeCapable", "status": status, "reason": reason, "message": "M.",
+            "lastTransitionTime": "2026-11-21T14:00:00Z"}]);
+        told
+    };
+    let unarmed = || capable("False", "NotArmed");
+    let told = "warn  cards        no network card of nuc1 is armed for a magic packet, so it may not wake → on it `ethtool CARD` \
+                must say \"Wake-on: g\": * `ethtool -s CARD wol g`, *";
+    let cases: [(&[Row<'_>], &[&str]); 5] = [
+        (&[("nuc1", json!({}), unarmed())], &[told]),
+        (
+            &[
+                ("nuc1", json!({}), unarmed()),
+                ("nuc2", json!({}), capable("True", "Proven")),
+                ("nuc3", json!({}), unarmed()),
+            ],
+            &[
+                "warn  cards        no network card of nuc1, nuc3 is armed for a magic packet, so they may not wake → on each *",
+            ],
+        ),
+        (&[("nuc1", json!({}), capable("False", "DidNotWake"))], &[]),
+        (&[("nuc1", json!({}), capable("Unknown", "Unproven"))], &[]),
+        (&[("nuc1", json!({"power": "Unmanaged"}), unarmed())], &[]),
+    ];
+    for (nodes, lines) in cases {
+        let found = machines::judge(&lab(nodes));
+        let cards: Vec<Finding> = found.into_iter().filter(|f| f.what == "cards").collect();
+        assert_lines(&format!("{nodes:?}"), &cards, lines);
+    }
+}
