@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use coordinator_crds::{Node, duration, group::Mode, node::PowerPolicy};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{ClusterFacts, Finding, flags::Flags, listed};
 use crate::lab::Lab;
@@ -20,10 +21,21 @@ const PROVISION_DEFAULT: Duration = Duration::from_secs(900);
 const BOOT_SHARE: f64 = 0.8;
 
 /// An autoscaler that was found.
-struct Found {
+pub(super) struct Found {
     /// `namespace/name`.
-    name: String,
+    pub(super) name: String,
     flags: Flags,
+}
+
+impl Found {
+    /// The autoscaler that runs in a pod.
+    pub(super) fn running(pod: &Pod) -> Option<Self> {
+        let phase = pod.status.as_ref()?.phase.as_deref();
+        let runs = phase == Some("Running") && pod.metadata.deletion_timestamp.is_none();
+        let flags = runs.then(|| Flags::of(pod.spec.as_ref()?))??;
+        let name = full_name(&pod.metadata);
+        Some(Self { name, flags })
+    }
 }
 
 /// In a cluster.
@@ -100,20 +112,8 @@ fn absent(lab: &Lab, cluster: &ClusterFacts) -> Vec<Finding> {
 }
 
 fn running(cluster: &ClusterFacts) -> Vec<Found> {
-    let pods = cluster.pods.as_deref().unwrap_or_default().iter();
-    let pods = pods.filter(|pod| {
-        let phase = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref());
-        phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
-    });
-    let found = pods.filter_map(|pod| {
-        let flags = Flags::of(pod.spec.as_ref()?)?;
-        let name = full_name(&pod.metadata);
-        Some(Found { name, flags })
-    });
-    found.collect()
+    let pods = cluster.pods.as_deref().unwrap_or_default();
+    pods.iter().filter_map(Found::running).collect()
 }
 
 fn planned(cluster: &ClusterFacts) -> Vec<Found> {

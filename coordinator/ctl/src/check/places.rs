@@ -2,14 +2,14 @@
 //!
 //! In: pods by the Node they run on, or the coordinator's own host. Out: findings; the agents whose machines may sleep.
 //! Holds: a Node that the coordinator marks as its own or the broker's is never stopped, which is a warning; without the mark it
-//! may be, which is a failure.
+//! may be, which is a failure. An autoscaler on such a machine is a warning: it comes back elsewhere, or with the machine.
 
 use std::collections::BTreeSet;
 
 use coordinator_crds::{Node, node::PowerPolicy};
 use k8s_openapi::api::core::v1::{Node as CoreNode, Pod};
 
-use super::{ClusterFacts, Finding, HostFacts};
+use super::{ClusterFacts, Finding, HostFacts, autoscaler::Found, listed};
 use crate::lab::Lab;
 
 const WHAT: &str = "places";
@@ -20,6 +20,8 @@ const BECAUSE_OF_US: [&str; 2] = ["OwnMachine", "BrokerMachine"];
 /// What is installed, by its label `app`.
 const COORDINATOR: &str = "homelab-coordinator";
 const BROKER: &str = "homelab-broker";
+/// What is found by its program, in any namespace.
+const AUTOSCALER: &str = "cluster-autoscaler";
 /// The relay in the cluster, and what its agent is called.
 const RELAY: (&str, &str) = ("homelab-relay", "cluster-relay");
 /// Nodes of the control plane are never stopped.
@@ -59,8 +61,11 @@ pub(super) fn in_cluster(
     if seen.is_empty() {
         let cure = "name its namespace with --system-namespace; if it runs outside of the cluster, see that its host never sleeps";
         let told = format!("no pod of coordinator or broker in namespace {namespace}");
-        return vec![Finding::warn(WHAT, told, cure)];
+        found.push(Finding::warn(WHAT, told, cure));
     }
+    let (of_autoscaler, safe) = autoscaler(lab, nodes, pods);
+    found.extend(of_autoscaler);
+    seen.extend(safe);
     if found.is_empty() {
         found.push(Finding::ok(
             WHAT,
@@ -68,6 +73,41 @@ pub(super) fn in_cluster(
         ));
     }
     found
+}
+
+/// Whether every autoscaler that runs is on a machine that may sleep; those that are not, as `what on where`.
+fn autoscaler(lab: &Lab, nodes: &[CoreNode], pods: &[Pod]) -> (Option<Finding>, Vec<String>) {
+    let placed = pods.iter().filter_map(|pod| {
+        let on = pod.spec.as_ref()?.node_name.as_deref()?;
+        Some((Found::running(pod)?.name, on))
+    });
+    let (sleepy, safe): (Vec<_>, Vec<_>) = placed.partition(|(_, on)| sleeps(lab, nodes, on));
+    if sleepy.is_empty() || !safe.is_empty() {
+        let safe = safe.iter();
+        let safe = safe.map(|(_, on)| format!("{AUTOSCALER} on {on}"));
+        return (None, safe.collect());
+    }
+    let names = listed(sleepy.iter().map(|(name, _)| name.as_str()));
+    let places: BTreeSet<&str> = sleepy.iter().map(|(_, on)| *on).collect();
+    let runs = if sleepy.len() == 1 { "runs" } else { "run" };
+    let found = Finding::warn(
+        WHAT,
+        format!(
+            "{AUTOSCALER} {names} {runs} on {}, which may be stopped: then nothing asks for machines until it runs elsewhere",
+            listed(places)
+        ),
+        "move it to a host that always runs, by affinity as in deploy/cluster-autoscaler.yaml, or write power: AlwaysOn",
+    );
+    (Some(found), Vec::new())
+}
+
+/// Whether a Node of this name is a machine that may sleep.
+fn sleeps(lab: &Lab, nodes: &[CoreNode], name: &str) -> bool {
+    let core = nodes
+        .iter()
+        .find(|node| node.metadata.name.as_deref() == Some(name));
+    let mut machines = lab.nodes.iter();
+    machines.any(|machine| node_name(machine) == name && may_sleep(machine, core))
 }
 
 /// Whether a coordinator without Kubernetes, or its broker, shares a host with a machine.
@@ -145,14 +185,7 @@ pub(super) fn with_relay_pods(
     let nodes = cluster.nodes.as_deref().unwrap_or_default();
     let pods = cluster.pods.as_deref().unwrap_or_default();
     let on: Vec<&str> = nodes_of(RELAY.0, pods, &cluster.system_namespace).collect();
-    let sleeps = |name: &&str| {
-        let core = nodes
-            .iter()
-            .find(|node| node.metadata.name.as_deref() == Some(name));
-        let mut machines = lab.nodes.iter();
-        machines.any(|machine| node_name(machine) == *name && may_sleep(machine, core))
-    };
-    if !on.is_empty() && on.iter().all(sleeps) {
+    if !on.is_empty() && on.iter().all(|name| sleeps(lab, nodes, name)) {
         sleepers.insert(RELAY.1.to_owned());
     }
     sleepers

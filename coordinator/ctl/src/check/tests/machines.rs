@@ -83,6 +83,76 @@ fn what_must_not_sleep_is_looked_for_on_machines_that_may() {
 }
 
 #[test]
+fn an_autoscaler_is_looked_for_on_machines_that_may_sleep() {
+    let on = |name: &str, node: &str| {
+        let mut pod = autoscaler(&[]);
+        pod["metadata"]["name"] = json!(name);
+        pod["spec"]["nodeName"] = json!(node);
+        pod
+    };
+    let starting = |node: &str| {
+        let mut pod = on("ca-1", node);
+        pod["status"]["phase"] = json!("Pending");
+        pod
+    };
+    let ours = "homelab-coordinator on cp1";
+    let sleepy = "warn  places       cluster-autoscaler kube-system/ca-1 runs on nuc1, which may be stopped: then nothing asks for \
+                  machines until it runs elsewhere → move it to a host that always runs*power: AlwaysOn";
+    let cases: [(&str, Value, Vec<Value>, String); 6] = [
+        (
+            "a sleeper",
+            json!({}),
+            vec![on("ca-1", "nuc1")],
+            sleepy.to_owned(),
+        ),
+        (
+            "one that always runs",
+            json!({"power": "AlwaysOn"}),
+            vec![on("ca-1", "nuc1")],
+            format!(
+                "ok    places       {ours}, cluster-autoscaler on nuc1: none of these may sleep"
+            ),
+        ),
+        (
+            "a Node without a machine",
+            json!({}),
+            vec![on("ca-1", "cp1")],
+            format!(
+                "ok    places       {ours}, cluster-autoscaler on cp1: none of these may sleep"
+            ),
+        ),
+        (
+            "a replica elsewhere",
+            json!({}),
+            vec![on("ca-1", "nuc1"), on("ca-2", "cp1")],
+            format!(
+                "ok    places       {ours}, cluster-autoscaler on cp1: none of these may sleep"
+            ),
+        ),
+        (
+            "two replicas",
+            json!({}),
+            vec![on("ca-1", "nuc1"), on("ca-2", "nuc1")],
+            sleepy.replace("ca-1 runs on nuc1", "ca-1, kube-system/ca-2 run on nuc1"),
+        ),
+        (
+            "one that does not run yet",
+            json!({}),
+            vec![starting("nuc1")],
+            format!("ok    places       {ours}: none of these may sleep"),
+        ),
+    ];
+    for (case, spec, autoscalers, line) in cases {
+        let lab = lab(&[("nuc1", spec, proven())]);
+        let mut pods = vec![installed("homelab-coordinator", "cp1")];
+        pods.extend(autoscalers);
+        let pods: Vec<Pod> = from_value(json!(pods)).unwrap();
+        let found = places::in_cluster(&lab, &[], &pods, "homelab-autoscaler-system");
+        assert_lines(case, &found, &[&line]);
+    }
+}
+
+#[test]
 fn a_coordinator_without_a_cluster_is_found_on_a_machine_by_its_boot() {
     let host = |boot: &str, name: &str, broker: &str| HostFacts {
         boot_id: Some(boot.to_owned()),
