@@ -25,7 +25,7 @@ const SELDOM: usize = 1_000;
 /// How long the coordinator is watched while nobody calls it.
 const REST: Duration = Duration::from_secs(30);
 /// Groups of the lab that many loops run over: what a call leaves behind does not depend on how many Nodes there are.
-const FEW: usize = 2;
+const FEW: usize = 1;
 /// How often memory is read in the course of them.
 const LOOKS: usize = 10;
 /// Upper bounds that the design has set: for 1,000 Nodes, for 15,000, for each beyond 1,000, for every read.
