@@ -20,6 +20,9 @@ use serde_json::Value;
 use tonic::Code;
 use tonic::transport::Channel;
 
+#[path = "program/calls.rs"]
+mod calls;
+
 const IN_TIME: Duration = Duration::from_secs(60);
 
 const LAB: &str = r#"
