@@ -115,10 +115,13 @@ async fn a_stop_says_goaway_and_lets_the_running_call_end() {
             let ready = raw.sender.clone().ready().await;
             let Ok(mut sender) = ready else { break };
             let another = http::Request::post("http://localhost/").body(()).unwrap();
-            if sender.send_request(another, true).is_err() {
+            // Each one is waited for: a client that gives many up is cut off.
+            let Ok((answer, _)) = sender.send_request(another, true) else {
+                break;
+            };
+            if answer.await.is_err() {
                 break;
             }
-            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), refused)
