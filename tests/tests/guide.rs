@@ -122,6 +122,34 @@ fn coordinator_is_shipped_with_certificates_of_its_own_at_the_port_that_is_told(
 }
 
 #[test]
+fn coordinator_is_told_the_version_of_the_autoscaler_that_is_shipped() -> Result<()> {
+    const VERSION: &str = "HOMELAB_AUTOSCALER_VERSION";
+    let coordinator = object("install.yaml", "Deployment", "homelab-coordinator")?;
+    let env = pod_of(&coordinator)["containers"][0]["env"].as_array();
+    let told = env
+        .into_iter()
+        .flatten()
+        .find(|one| one["name"] == VERSION)
+        .and_then(|one| one["value"].as_str());
+    let told = told.context("a version as text")?;
+    let autoscaler = object(
+        "cluster-autoscaler.yaml",
+        "Deployment",
+        "cluster-autoscaler",
+    )?;
+    let image = pod_of(&autoscaler)["containers"][0]["image"].as_str();
+    let (_, by_file) = image.and_then(|i| i.rsplit_once(':')).context("a tag")?;
+    let chart = chart()?;
+    let by_chart = chart["image"]["tag"].as_str().context("a tag")?;
+    for tag in [by_file, by_chart] {
+        ensure!(tag.starts_with(&format!("v{told}.")), "{tag} is no {told}");
+    }
+    let page = include_str!("../../docs/src/guide/cluster-autoscaler.md");
+    ensure!(page.contains(&format!("(`{VERSION}`, `\"{told}\"`)")));
+    Ok(())
+}
+
+#[test]
 fn deployment_of_the_guide_has_the_same_name_by_file_and_by_chart() -> Result<()> {
     let guide = Guide::read(PAGE)?;
     let words = guide.commands().into_iter().flat_map(str::split_whitespace);
