@@ -135,12 +135,8 @@ fn of_way(way: Way<'_>, machines: &[&Node], lab: &Lab, sleepers: &BTreeSet<Strin
         return Finding::warn(WHAT, found, way.cure());
     }
     if awake.iter().all(|relay| sleepers.contains(&relay.name)) {
-        let kept = match way {
-            Way::Segment(_) => "; the last of them is kept running",
-            Way::Credentials(_) => ", and none of them is kept running for that",
-        };
         let found = format!(
-            "every relay awake {way} is a machine that may sleep ({}){kept}",
+            "every relay awake {way} is a machine that may sleep ({}); the last that a machine needs is kept running",
             names(&awake)
         );
         return Finding::warn(WHAT, found, way.cure());

@@ -147,8 +147,8 @@ fn machines_with_a_bmc_are_counted_by_who_holds_its_credentials() {
                 holder("r730", true, &["dell"])
             ]),
             &[
-                "warn  relays       every relay awake with the BMC credentials dell is a machine that may sleep (r720, r730), and none of \
-                 them is kept running for that → give *",
+                "warn  relays       every relay awake with the BMC credentials dell is a machine that may sleep (r720, r730); \
+                 the last that a machine needs is kept running → give *",
             ],
         ),
         (
