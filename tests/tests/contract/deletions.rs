@@ -3,16 +3,22 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use proto_autoscaler::ExternalGrpcNode;
+use coordinator_crds::{ConditionStatus, Group};
+use proto_autoscaler::{ExternalGrpcNode, instance_status::InstanceState};
 use serde_json::json;
 use tests::{
+    cluster_stage::Trail,
     harness::wait,
     hollow::{Faults, Power},
     recorder::{Record, Wish},
 };
 use tonic::Code;
 
-use super::floor::{Behind, LIMIT, group, on_paper, on_shelf, packets, plan, refused, shared};
+use super::{
+    failures::until_failed,
+    floor::{Behind, LIMIT, group, on_paper, on_shelf, packets, plan, refused, shared, state_of},
+    told::until_condition_of_machine,
+};
 
 /// What a relay sends for one order to wake.
 const PACKETS_OF_ONE_WAKE: u32 = 3;
@@ -126,10 +132,57 @@ fn c25_machine_that_never_joined_may_go_at_the_minimum() -> Result<()> {
             Ok(())
         })
         .await?;
-        let fake = group
-            .caller
-            .fake_node(&group.creating().await?[0], "unregistered");
+        let gone = group.creating().await?.swap_remove(0);
+        // From here on it may come up, so it is not the next to be chosen.
+        group.until_packets(&[&gone]).await?;
+        let wishes = Trail::<Group>::follow(stage.groups()).await?;
+        let fake = group.caller.fake_node(&gone, "unregistered");
         group.caller.delete_nodes(group.name, vec![fake]).await?;
+        let id = group.caller.provider_id(&gone);
+        for instance in group.instances().await? {
+            let is_leaving = state_of(&instance) == InstanceState::InstanceDeleting;
+            ensure!(instance.id != id || is_leaving, "{instance:?}");
+        }
+        let lowered = |object: &Group| {
+            let wanted = object.status.as_ref().and_then(|it| it.wanted.as_ref());
+            let is_it = object.metadata.name.as_deref() == Some(group.name);
+            is_it && wanted.is_some_and(|wanted| wanted.machines.is_empty())
+        };
+        wishes.first(LIMIT, "a target below", lowered).await?;
+        // The minimum is kept by the coordinator, with the other one.
+        let other = if gone == "c25x" { "c25y" } else { "c25x" };
+        wait::until(LIMIT, "another one in its place", async || {
+            let creating = group.creating().await?;
+            ensure!(creating == [other], "{creating:?}");
+            Ok(())
+        })
+        .await?;
+        ensure!(group.target().await? == 1);
+        group.agrees().await
+    })
+}
+
+#[test]
+fn c25_machine_that_failed_to_boot_may_go_at_the_minimum() -> Result<()> {
+    shared(async |stage| {
+        let mut plan = plan("c25failed", &["c25z"]);
+        plan.spec["minSize"] = 1.into();
+        let hopeless = json!({"timeouts": {"boot": "3s"}, "wakeOnLAN": {"segment": "garage"}});
+        plan.otherwise.insert("c25z", hopeless);
+        let group = group(stage, plan, Behind::Nothing).await?;
+        let error = until_failed(&group, "c25z").await?;
+        ensure!(error.error_code == "NO_RELAY", "{error:?}");
+        let row = group.row().await?;
+        ensure!(row.min_size == 1 && group.target().await? == 1, "{row:?}");
+        let fake = group.caller.fake_node("c25z", "create-error");
+        group.caller.delete_nodes(group.name, vec![fake]).await?;
+        ensure!(group.target().await? == 0);
+        let left = group.instances().await?;
+        ensure!(left.is_empty(), "{left:?}");
+        // The minimum does not bring it back at once.
+        let left_out = ("Quarantined", ConditionStatus::True, "NoRelay");
+        until_condition_of_machine(stage, "c25z", left_out).await?;
+        ensure!(group.target().await? == 0);
         group.agrees().await
     })
 }

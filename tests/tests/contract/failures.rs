@@ -20,7 +20,7 @@ const OUT_OF_RESOURCES: i32 = 1;
 const OTHER: i32 = 99;
 
 /// Waits until a machine that is being created is listed with an error.
-async fn until_failed(group: &Group<'_>, machine: &str) -> Result<InstanceErrorInfo> {
+pub(crate) async fn until_failed(group: &Group<'_>, machine: &str) -> Result<InstanceErrorInfo> {
     let id = group.caller.provider_id(machine);
     wait::until(LIMIT, "the failure is told", async || {
         let instances = group.instances().await?;
