@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use proto_autoscaler::{
     ExternalGrpcNode, Instance, NodeGroup, NodeGroupDecreaseTargetSizeRequest,
     NodeGroupDeleteNodesRequest, NodeGroupForNodeRequest, NodeGroupIncreaseSizeRequest,
-    NodeGroupNodesRequest, NodeGroupTargetSizeRequest, NodeGroupsRequest, RefreshRequest,
-    cloud_provider_client::CloudProviderClient, instance_status::InstanceState,
+    NodeGroupNodesRequest, NodeGroupTargetSizeRequest, NodeGroupTemplateNodeInfoRequest,
+    NodeGroupsRequest, RefreshRequest, cloud_provider_client::CloudProviderClient,
+    instance_status::InstanceState,
 };
 use tonic::{Status, transport::Channel};
 
@@ -157,6 +158,18 @@ impl Caller {
         Ok(in_state
             .filter_map(|instance| self.machine_of(&instance.id))
             .collect())
+    }
+
+    /// `NodeGroupTemplateNodeInfo`: the bytes of a core Node.
+    ///
+    /// # Errors
+    /// The provider's status.
+    pub async fn template(&self, group: &str) -> Result<Vec<u8>, Status> {
+        let mut client = self.client.clone();
+        let id = self.group_id(group);
+        let request = NodeGroupTemplateNodeInfoRequest { id };
+        let answer = client.node_group_template_node_info(request).await?;
+        Ok(answer.into_inner().node_bytes)
     }
 
     /// `NodeGroupIncreaseSize`.

@@ -28,6 +28,8 @@ mod lost;
 mod outages;
 #[path = "contract/prices.rs"]
 mod prices;
+#[path = "contract/reads.rs"]
+mod reads;
 #[path = "contract/returns.rs"]
 mod returns;
 #[path = "contract/stops.rs"]

@@ -58,12 +58,15 @@ fn c50_rare_call_that_is_lost_changes_nothing_and_one_without_answer_takes_effec
         for code in FAILURES {
             refused(client.cleanup(cleanup).await, code)?;
             refused(client.get_available_gpu_types(gpus).await, code)?;
-            refused(node_price(&far, fake()).await, code)?;
-            refused(pod_price(&far).await, code)?;
+            refused(node_price(&far.caller, fake()).await, code)?;
+            refused(pod_price(&far.caller).await, code)?;
         }
         client.cleanup(cleanup).await?;
         client.get_available_gpu_types(gpus).await?;
-        for price in [node_price(&far, fake()).await, pod_price(&far).await] {
+        for price in [
+            node_price(&far.caller, fake()).await,
+            pod_price(&far.caller).await,
+        ] {
             // This group has no prices; another check may declare some right now.
             let code = price.as_ref().err().map(tonic::Status::code);
             ensure!(

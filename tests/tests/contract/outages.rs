@@ -4,17 +4,18 @@ use std::error::Error as _;
 
 use anyhow::{Context as _, Result, ensure};
 use proto_autoscaler::{Instance, NodeGroup};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{
-    cluster_stage::{Election, Plan},
+    cluster_stage::{ClusterStage, Election, GroupPlan, Plan, Woken},
     harness::wait,
     hollow::Power,
     recorder::{Effect, Wish},
 };
 use tonic::{Code, Status};
 
-use super::floor::{
-    Behind, LIMIT, alone, apart, asleep, behind_bmcs, group, on_paper, plan, refused,
+use super::{
+    floor::{Behind, LIMIT, alone, apart, asleep, behind_bmcs, group, on_paper, plan, refused},
+    reads::{CHANGE, TRIES, Told, within},
 };
 
 const FIFTY: &[&str] = &[
@@ -44,23 +45,25 @@ fn c01_reads_are_answered_from_memory_and_sizes_stay_while_api_server_agents_and
     apart(lab, async |stage| {
         stage.until_phase("c01a", "Sleeping").await?;
         let before = {
-            let group = on_paper(stage, "c01", FIFTY).await?;
+            let mut plan = plan("c01", FIFTY);
+            plan.spec["scaleDown"] = json!({"unneededDuration": "2m"});
+            plan.spec["energy"] = json!({"watts": 100, "perKWh": "0.3"});
+            let group = group(stage, plan, Behind::Nothing).await?;
             group.increase(2).await?;
-            (group.caller.groups().await?, group.instances().await?)
+            Told::of(&group.caller, "c01", "m00").await?
         };
-        ensure!(before.0.len() == 2, "{:?}", before.0);
+        ensure!(
+            before.groups.len() == 2 && before.group_of.id == "lab/c01",
+            "{before:?}"
+        );
+        ensure!(before.target == 2 && before.instances.len() == 2);
         stage.until_readyz("[+] cluster: connected").await?;
         stage.plane.kill_api_server();
         stage.until_readyz("[-] cluster: not connected").await?;
         let caller = stage.caller()?;
         let same = async || {
-            caller.refresh().await?;
-            let rows: Vec<NodeGroup> = caller.groups().await?;
-            ensure!(rows == before.0, "{rows:?}");
-            let instances = caller.instances("c01").await?;
-            ensure!(instances == before.1, "{instances:?}");
-            ensure!(caller.target("c01").await? == 2);
-            ensure!(caller.group_of("m00").await? == "lab/c01");
+            let told = Told::of(&caller, "c01", "m00").await?;
+            ensure!(told == before, "{told:?}");
             anyhow::Ok(())
         };
         same().await?;
@@ -69,9 +72,18 @@ fn c01_reads_are_answered_from_memory_and_sizes_stay_while_api_server_agents_and
         let silent = |state: &Value| state["agents"]["relay"]["live"] == false;
         stage.until("no agent is heard", silent).await?;
         same().await?;
-        refused(caller.increase("c01", 1).await, Code::Unavailable)?;
-        refused(caller.delete("c01", "m00").await, Code::Unavailable)?;
-        refused(caller.decrease("c01", -1).await, Code::Unavailable)?;
+        within(CHANGE, "a refused increase", async || {
+            refused(caller.increase("c01", 1).await, Code::Unavailable)
+        })
+        .await?;
+        within(CHANGE, "a refused deletion", async || {
+            refused(caller.delete("c01", "m00").await, Code::Unavailable)
+        })
+        .await?;
+        within(CHANGE, "a refused decrease", async || {
+            refused(caller.decrease("c01", -1).await, Code::Unavailable)
+        })
+        .await?;
         same().await?;
         stage.plane.start_api_server().await?;
         stage.until_readyz("[+] cluster: connected").await?;
@@ -114,6 +126,30 @@ fn c02_groups_are_never_an_empty_list_while_the_coordinator_starts() -> Result<(
     })
 }
 
+/// Machines on paper, enough for each increase that may be tried.
+fn many(name: &'static str, woken: Woken) -> GroupPlan {
+    GroupPlan {
+        woken,
+        ..plan(name, &FIFTY[..TRIES])
+    }
+}
+
+/// Increases of a group are answered in the time that the contract grants.
+async fn increases_are_answered_in_time(stage: &ClusterStage, plan: GroupPlan) -> Result<()> {
+    let group = group(stage, plan, Behind::Nothing).await?;
+    let mut asked = 0;
+    within(CHANGE, "an increase", async || {
+        // Whoever has not looked in between asks for the same once more.
+        let before = group.caller.look(group.name).await?;
+        ensure!(before == asked, "{before}");
+        asked += 1;
+        Ok(group.increase(1).await?)
+    })
+    .await?;
+    ensure!(group.target().await? == asked);
+    group.agrees().await
+}
+
 #[test]
 fn c16_increase_is_answered_before_the_power_moves_and_survives_a_crash_in_between() -> Result<()> {
     let lab = Plan {
@@ -132,6 +168,7 @@ fn c16_increase_is_answered_before_the_power_moves_and_survives_a_crash_in_betwe
             ensure!(group.creating().await? == ["c16a"]);
             std::mem::take(&mut group.hollow)
         };
+        increases_are_answered_in_time(stage, many("c16many", Woken::Packet)).await?;
         ensure!(stage.recorder.trains("c16a") == 0);
         stage.kill_coordinator();
         stage.start_coordinator().await?;
@@ -171,6 +208,7 @@ fn c16_increase_is_answered_while_the_bmc_takes_connections_and_answers_on_none(
         let asked = |state: &Value| state["machines"]["c16b"]["why"] == "WakeSent";
         stage.until("the BMC is asked", asked).await?;
         told().await?;
+        increases_are_answered_in_time(stage, many("c16more", Woken::Redfish)).await?;
         ensure!(stage.recorder.wakes("c16b") == 0);
         bmc.resume()?;
         group.until_running(&["c16b"]).await?;

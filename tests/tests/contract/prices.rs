@@ -6,14 +6,14 @@ use kube::api::DeleteParams;
 use prost::Message as _;
 use prost_types::Timestamp;
 use proto_autoscaler::{
-    ExternalGrpcNode, GetAvailableGpuTypesRequest, GpuLabelRequest,
-    NodeGroupTemplateNodeInfoRequest, PricingNodePriceRequest, PricingPodPriceRequest, core_v1,
+    ExternalGrpcNode, GetAvailableGpuTypesRequest, GpuLabelRequest, PricingNodePriceRequest,
+    PricingPodPriceRequest, core_v1,
 };
 use serde_json::json;
-use tests::harness::wait;
+use tests::{caller::Caller, harness::wait};
 use tonic::{Code, Status};
 
-use super::floor::{Behind, Group, LIMIT, group, on_paper, plan, refused, shared};
+use super::floor::{Behind, LIMIT, group, on_paper, plan, refused, shared};
 
 /// 20:30 to 21:30 in UTC on a day in January: half an hour before 22:00 in Berlin, and half an hour behind it.
 const FROM: i64 = 1_768_509_000;
@@ -26,20 +26,20 @@ fn at(seconds: i64) -> Option<Timestamp> {
 }
 
 /// The price of a Node in that hour.
-pub(crate) async fn node_price(group: &Group<'_>, node: ExternalGrpcNode) -> Result<f64, Status> {
+pub(crate) async fn node_price(caller: &Caller, node: ExternalGrpcNode) -> Result<f64, Status> {
     let request = PricingNodePriceRequest {
         node: Some(node),
         start_timestamp: at(FROM),
         end_timestamp: at(TO),
         ..PricingNodePriceRequest::default()
     };
-    let mut client = group.caller.client.clone();
+    let mut client = caller.client.clone();
     let answer = client.pricing_node_price(request).await?;
     Ok(answer.into_inner().price)
 }
 
 /// The price of a Pod that asks for one CPU.
-pub(crate) async fn pod_price(group: &Group<'_>) -> Result<f64, Status> {
+pub(crate) async fn pod_price(caller: &Caller) -> Result<f64, Status> {
     let cpu = core_v1::Quantity { string: "1".into() };
     let resources = core_v1::ResourceRequirements {
         requests: [("cpu".to_owned(), cpu)].into(),
@@ -63,7 +63,7 @@ pub(crate) async fn pod_price(group: &Group<'_>) -> Result<f64, Status> {
         end_timestamp: at(TO),
         ..PricingPodPriceRequest::default()
     };
-    let mut client = group.caller.client.clone();
+    let mut client = caller.client.clone();
     Ok(client.pricing_pod_price(request).await?.into_inner().price)
 }
 
@@ -103,10 +103,8 @@ fn c40_gpu_label_and_types_are_always_answered_and_only_nodes_with_gpus_carry_th
         let gpu = group(stage, gpu, Behind::Nothing).await?;
         let plain = on_paper(stage, "c40", &["c40b"]).await?;
         for (group, kind) in [(&gpu, Some("rtx-3060")), (&plain, None)] {
-            let id = group.caller.group_id(group.name);
-            let request = NodeGroupTemplateNodeInfoRequest { id };
-            let template = client.node_group_template_node_info(request).await?;
-            let node = core_v1::Node::decode(template.into_inner().node_bytes.as_slice())?;
+            let template = group.caller.template(group.name).await?;
+            let node = core_v1::Node::decode(template.as_slice())?;
             let labels = node.metadata.context("metadata")?.labels;
             let carried = labels.get(&label).map(String::as_str);
             ensure!(carried == kind, "{}: {carried:?}", group.name);
@@ -122,8 +120,8 @@ fn c41_prices_are_both_unimplemented_or_both_told_for_nodes_known_by_labels_too(
     shared(async |stage| {
         let silent = on_paper(stage, "c41silent", &["c41b"]).await?;
         let fake = silent.caller.fake_node("c41b", "unregistered");
-        refused(node_price(&silent, fake).await, Code::Unimplemented)?;
-        refused(pod_price(&silent).await, Code::Unimplemented)?;
+        refused(node_price(&silent.caller, fake).await, Code::Unimplemented)?;
+        refused(pod_price(&silent.caller).await, Code::Unimplemented)?;
 
         let mut priced = plan("c41", &["c41a"]);
         priced.spec["energy"] = json!({"watts": 100, "perKWh": "0.3", "timeZone": "Europe/Berlin",
@@ -134,22 +132,25 @@ fn c41_prices_are_both_unimplemented_or_both_told_for_nodes_known_by_labels_too(
             made_up("template-node-for-lab/c41-4711-upcoming-0", "c41"),
             made_up("anything", "c41"),
         ] {
-            is(node_price(&priced, node).await?, PRICE)?;
+            is(node_price(&priced.caller, node).await?, PRICE)?;
         }
         priced.increase(1).await?;
         let booting = priced.caller.fake_node("c41a", "unregistered");
-        is(node_price(&priced, booting).await?, PRICE)?;
+        is(node_price(&priced.caller, booting).await?, PRICE)?;
         // A quarter of a machine with four CPUs.
-        is(pod_price(&priced).await?, PRICE / 4.0)?;
+        is(pod_price(&priced.caller).await?, PRICE / 4.0)?;
         let other = made_up("template-node-for-lab/c41silent-4711", "c41silent");
-        refused(node_price(&silent, other).await, Code::FailedPrecondition)?;
+        refused(
+            node_price(&silent.caller, other).await,
+            Code::FailedPrecondition,
+        )?;
         let stranger = made_up("ip-10-0-0-1", "nobody");
-        refused(node_price(&silent, stranger).await, Code::NotFound)?;
+        refused(node_price(&silent.caller, stranger).await, Code::NotFound)?;
 
         let groups = stage.groups();
         groups.delete("c41", &DeleteParams::default()).await?;
         wait::until(LIMIT, "no prices are left", async || {
-            let answer = pod_price(&silent).await;
+            let answer = pod_price(&silent.caller).await;
             refused(answer, Code::Unimplemented)
         })
         .await

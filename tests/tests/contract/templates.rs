@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use coordinator_crds::ConditionStatus;
 use prost::Message as _;
-use proto_autoscaler::{
-    NodeGroupAutoscalingOptions, NodeGroupAutoscalingOptionsRequest,
-    NodeGroupTemplateNodeInfoRequest, core_v1,
-};
+use proto_autoscaler::{NodeGroupAutoscalingOptions, NodeGroupAutoscalingOptionsRequest, core_v1};
 use serde_json::json;
 use tests::recorder::Wish;
 use tonic::Code;
@@ -18,14 +15,6 @@ use super::{
     returns::GROUP_LABEL,
     told::{until_condition_of_group, until_warned},
 };
-
-async fn template(group: &Group<'_>) -> Result<Vec<u8>, tonic::Status> {
-    let id = group.caller.group_id(group.name);
-    let mut client = group.caller.client.clone();
-    let request = NodeGroupTemplateNodeInfoRequest { id };
-    let answer = client.node_group_template_node_info(request).await?;
-    Ok(answer.into_inner().node_bytes)
-}
 
 #[test]
 fn c36_template_of_sleeping_machines_is_a_whole_node_that_is_ready() -> Result<()> {
@@ -37,7 +26,7 @@ fn c36_template_of_sleeping_machines_is_a_whole_node_that_is_ready() -> Result<(
             "taints": [{"key": "dedicated", "value": "batch", "effect": "NoSchedule"}],
         }});
         let group = group(stage, plan, Behind::Nothing).await?;
-        let node = core_v1::Node::decode(template(&group).await?.as_slice())?;
+        let node = core_v1::Node::decode(group.caller.template(group.name).await?.as_slice())?;
         let metadata = node.metadata.context("metadata")?;
         for (label, value) in [
             ("kubernetes.io/os", "linux"),
@@ -79,7 +68,7 @@ fn c37_template_of_unknown_machines_is_unimplemented() -> Result<()> {
         let mut plan = plan("c37", &["c37a"]);
         plan.spec = json!({});
         let group = group(stage, plan, Behind::Nothing).await?;
-        refused(template(&group).await, Code::Unimplemented)
+        refused(group.caller.template(group.name).await, Code::Unimplemented)
     })
 }
 
@@ -90,7 +79,7 @@ fn c38_template_that_promised_more_than_came_is_told_and_follows_what_came() -> 
         plan.spec = json!({"template": {"capacity": {"cpu": "8", "memory": "8Gi"}}});
         let group = group(stage, plan, Behind::Hollow).await?;
         let promised = async |resource: &str| {
-            let node = core_v1::Node::decode(template(&group).await?.as_slice())?;
+            let node = core_v1::Node::decode(group.caller.template(group.name).await?.as_slice())?;
             let status = node.status.context("status")?;
             let of = |amounts: &BTreeMap<String, core_v1::Quantity>| {
                 let amount = amounts.get(resource).cloned().unwrap_or_default();
