@@ -2,11 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use coordinator_crds::ConditionStatus;
 use proto_autoscaler::instance_status::InstanceState;
-use tests::{cluster_stage::Plan, harness::wait, hollow::Power, recorder::Wish};
+use tests::{
+    cluster_stage::Plan,
+    harness::wait,
+    hollow::Power,
+    recorder::{Effect, Record, Wish},
+    stage::mac,
+};
+use tonic::Code;
 
-use super::floor::{LIMIT, alone, asleep, begun, behind_bmcs, plan, state_of};
+use super::{
+    floor::{LIMIT, alone, asleep, begun, behind_bmcs, packets, plan, state_of},
+    told::{until_condition_of_group, until_warned},
+};
 
 #[test]
 fn c06_maximum_does_not_fall_below_the_target_while_a_running_machine_is_not_heard() -> Result<()> {
@@ -38,6 +49,86 @@ fn c06_maximum_does_not_fall_below_the_target_while_a_running_machine_is_not_hea
         until_phase("Running").await?;
         ensure!(sizes == BTreeSet::from([(2, 2)]), "{sizes:?}");
         Ok(())
+    })
+}
+
+/// Where among the records one of this kind stands first.
+fn first(records: &[Record], is_it: impl Fn(&Effect) -> bool) -> Option<usize> {
+    records.iter().position(|record| is_it(&record.effect))
+}
+
+#[test]
+fn c06_machines_that_fall_silent_together_keep_their_places_and_are_woken_one_by_one_after_a_hold()
+-> Result<()> {
+    const CUT: [&str; 2] = ["c06d", "c06e"];
+    let group = plan("c06cut", &["c06c", "c06d", "c06e"]);
+    let mut lab = Plan {
+        others: &[],
+        ..Plan::quick(vec![group.clone()]).soon_silent()
+    };
+    // Each much longer than what happens in it takes: looking at the group, and the boot of a machine.
+    let timing = ["power_cut_hold=30s", "power_cut_stagger=20s"];
+    lab.timing.extend(timing.map(str::to_owned));
+    alone(lab, async |stage| {
+        let group = begun(stage, &group)?;
+        let (stage, recorder) = (group.stage, &group.stage.recorder);
+        recorder.ask_any(group.machines, 3, Wish::On);
+        group.all_running().await?;
+        let before = recorder.records().len();
+        let sent = || CUT.map(|machine| packets(&recorder.records(), machine));
+        let sent_before = sent();
+        for machine in CUT {
+            group.hollow[machine].crash();
+        }
+        let kind = "MassSilence";
+        let told = (kind, ConditionStatus::True, kind);
+        until_condition_of_group(stage, group.name, told).await?;
+        let refusal = group.increase(1).await.err().context("it is refused")?;
+        ensure!(
+            refusal.code() == Code::FailedPrecondition && refusal.message().contains("frozen"),
+            "{refusal:?}"
+        );
+        let warning = until_warned(stage, group.name, kind).await?;
+        ensure!(warning.contains("2 machines fell silent"), "{warning}");
+        let id = group.caller.group_id(group.name);
+        let mut held = Vec::new();
+        wait::until(LIMIT, "the end of the hold", async || {
+            // In this order: what was seen before a frozen group was happened in the hold.
+            let seen = (sent(), group.target().await?, group.row().await?.max_size);
+            let state = stage.state().await?;
+            let frozen = state["groups"][&id]["frozen"] == true;
+            if frozen {
+                held.push(seen);
+            }
+            ensure!(!frozen, "{seen:?}");
+            Ok(())
+        })
+        .await?;
+        ensure!(
+            !held.is_empty() && held.iter().all(|seen| *seen == (sent_before, 3, 3)),
+            "{held:?}"
+        );
+
+        recorder.ask_any(&CUT, 2, Wish::On);
+        group.until_running(&CUT).await?;
+        let records = recorder.records().split_off(before);
+        let packet = |machine: &str| {
+            let is_its = |effect: &Effect| matches!(effect, Effect::MagicPacketTrain { mac: of, .. } if *of == mac(machine));
+            first(&records, is_its)
+        };
+        let boot = |name: &str| {
+            let is_its = |effect: &Effect| matches!(effect, Effect::BootDone { machine, .. } if machine == name);
+            first(&records, is_its)
+        };
+        let mut turns = CUT;
+        turns.sort_by_key(|machine| packet(machine));
+        let (up, next) = (boot(turns[0]), packet(turns[1]));
+        ensure!(up.is_some() && up < next, "{records:?}");
+        for (machine, wakes) in [("c06c", 1), ("c06d", 2), ("c06e", 2)] {
+            let moved = (recorder.wakes(machine), recorder.stops(machine));
+            ensure!(moved == (wakes, 0), "{machine}: {moved:?}");
+        }
+        group.agrees().await
     })
 }
 
