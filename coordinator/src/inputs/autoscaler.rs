@@ -182,7 +182,7 @@ impl CloudProvider for Autoscaler {
         request: Request<NodeGroupForNodeRequest>,
     ) -> Result<Response<NodeGroupForNodeResponse>, Status> {
         self.read("NodeGroupForNode", request, |view, asked| {
-            let listed_ms = self.rounds.listed_after();
+            let listed_ms = self.rounds.listed_after(crate::clock::boot_ms());
             Ok(reads::group_for_node(view, listed_ms, asked.node))
         })
     }
