@@ -322,3 +322,15 @@ pub(crate) fn holds(info: &AgentInfo, credentials: &str) -> bool {
         None => !info.segments.is_empty(),
     }
 }
+
+/// Whether a relay serves every segment and holds every credential of another one.
+pub(crate) fn does_all_of(relay: &AgentInfo, other: &AgentInfo) -> bool {
+    let serves = |segment| relay.segments.contains(segment);
+    let holds_all = match (&other.credentials, &relay.credentials) {
+        (Some(held), _) => held.iter().all(|name| holds(relay, name)),
+        // What cannot be named may be anything.
+        (None, Some(_)) => other.segments.is_empty(),
+        (None, None) => true,
+    };
+    other.segments.iter().all(serves) && holds_all
+}

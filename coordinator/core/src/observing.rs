@@ -277,6 +277,7 @@ fn replay(machine: &mut Machine, record: MachineRecord, ctx: &mut Ctx<'_>) {
             machine.explain(why, message);
         }
     }
+    upkeep::hold_node(machine, ctx);
 }
 
 /// The phase that a record without an operation stands for.

@@ -3,7 +3,6 @@
 //! In: a machine, the lab around it. Out: yes, or why not.
 //! Holds: nothing here changes anything.
 
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -97,18 +96,37 @@ fn last_relay(lab: &Lab, machine: &Machine) -> bool {
     let Some(info) = info.filter(|info| agents::is_relay(info)) else {
         return false;
     };
-    let leaving = leaving(lab);
-    let silent_ms = lab.policy.agent_silent_ms;
-    let stay = |id: &AgentId| *id != *agent && !leaving.contains(id);
-    let others: Vec<&AgentInfo> = lab
-        .agents
-        .relays_at(lab.now_ms, silent_ms)
-        .filter_map(|(id, info)| stay(id).then_some(info))
-        .collect();
+    let stays = |id: &AgentId| *id != *agent && !lab.machines_of_agent(id).any(|m| leaves(lab, m));
+    let others = || {
+        let heard = lab.agents.relays_at(lab.now_ms, lab.policy.agent_silent_ms);
+        heard.filter(|(id, _)| stays(id))
+    };
+    // Spares a look at all machines where every host is a relay for the same ones.
+    if others().any(|(_, other)| agents::does_all_of(other, info)) {
+        return false;
+    }
+    let others: Vec<(&AgentId, &AgentInfo)> = others().collect();
+    // The only other one who can wake this machine is kept running for that, so nobody need wake it.
+    let mut wakers = others.iter().filter(|(_, other)| wakes(other, machine));
+    let kept = match (wakers.next(), wakers.next()) {
+        (Some((id, _)), None) => Some(*id),
+        (Some(_), Some(_)) | (None, _) => None,
+    };
     lab.machines.values().any(|woken| {
-        let wakes = |info: &AgentInfo| woken.spec.wake.iter().any(|by| serves(info, woken, *by));
-        wakes(info) && !others.iter().any(|other| wakes(other))
+        woken.spec.power != PowerPolicy::Unmanaged
+            && kept != Some(&woken.spec.agent)
+            && wakes(info, woken)
+            && !others.iter().any(|(_, other)| wakes(other, woken))
     })
+}
+
+/// Whether a relay can carry out one of the ways to wake a machine.
+fn wakes(info: &AgentInfo, machine: &Machine) -> bool {
+    machine
+        .spec
+        .wake
+        .iter()
+        .any(|by| serves(info, machine, *by))
 }
 
 /// Whether a relay can carry out this way to wake a machine.
@@ -126,15 +144,14 @@ fn serves(info: &AgentInfo, machine: &Machine, by: WakeMethod) -> bool {
     }
 }
 
-/// Agents whose machines are on their way down.
-fn leaving(lab: &Lab) -> BTreeSet<&AgentId> {
-    let is_leaving = |m: &&Machine| {
-        m.record.order.is_some()
-            || matches!(m.phase, Phase::Stopping(_))
-            || lab.removals.iter().any(|r| r.machines.contains(m.id()))
-    };
-    let machines = lab.machines.values().map(AsRef::as_ref);
-    machines.filter(is_leaving).map(|m| &m.spec.agent).collect()
+/// Whether a machine is on its way down, or down: what was heard of it last is no sign any more.
+fn leaves(lab: &Lab, machine: &Machine) -> bool {
+    machine.record.order.is_some()
+        || matches!(machine.phase, Phase::Stopping(_) | Phase::Off)
+        || lab
+            .removals
+            .iter()
+            .any(|r| r.machines.contains(machine.id()))
 }
 
 /// Whether the coordinator may stop a machine at all.

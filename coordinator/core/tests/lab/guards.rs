@@ -2,8 +2,8 @@
 
 use coordinator_core::{
     AgentId, AgentInfo, Answer, Fact, ForceOff, GroupSpec, MachineSpec, Mode, PhaseName,
-    PodStanding, Policy, PowerRead, RejectedKind, Repeat, Report, ReportState, Timeouts,
-    WakeMethod, WakeOnLan,
+    PodStanding, Policy, PowerPolicy, PowerRead, RejectedKind, Repeat, Report, ReportState,
+    Timeouts, WakeMethod, WakeOnLan,
 };
 
 use crate::declare::{
@@ -250,6 +250,60 @@ fn the_last_relay_that_can_wake_a_machine_is_not_stopped() {
         world.run_for(200_000);
         assert_eq!(world.stops("m1"), usize::from(stops), "{ours:?} {theirs:?}");
     }
+}
+
+#[test]
+fn two_relays_that_wake_only_each_other_let_one_of_them_sleep() {
+    let specs = ["m1", "m2"].map(|name| {
+        let mut spec = bmc(name);
+        if let Some(redfish) = &mut spec.redfish {
+            redfish.credentials = name.into();
+        }
+        Fact::MachineApplied(spec)
+    });
+    let mut world = running([vec![group()], specs.to_vec()].concat(), 2);
+    tell_relay(&mut world, "pi", &["default"], Some(&[]));
+    tell_relay(&mut world, "m1", &["default"], Some(&["m2"]));
+    tell_relay(&mut world, "m2", &["default"], Some(&["m1"]));
+    assert_eq!(world.call(delete(&["m1"])), Answer::Done);
+    let refused = world.call(delete(&["m2"]));
+    assert!(
+        matches!(&refused, Answer::Rejected(r) if r.message.contains("LastRelay")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_relay_that_is_confirmed_off_counts_no_more_though_it_was_heard_lately() {
+    let mut world = running(
+        vec![group(), machine("m1"), Fact::MachineApplied(bmc("r1"))],
+        2,
+    );
+    tell_relay(&mut world, "pi", &["default"], Some(&[]));
+    tell_relay(&mut world, "m1", &["default"], Some(&["r"]));
+    tell_relay(&mut world, "r1", &["default"], Some(&["r"]));
+    assert_eq!(world.call(delete(&["r1"])), Answer::Done);
+    while phase(&mut world, "r1") != PhaseName::Off {
+        world.run_for(1_000);
+    }
+    let refused = world.call(delete(&["m1"]));
+    assert!(
+        matches!(&refused, Answer::Rejected(r) if r.message.contains("LastRelay")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_relay_is_not_kept_for_a_machine_that_nobody_may_wake() {
+    let only_watched = MachineSpec {
+        power: PowerPolicy::Unmanaged,
+        ..bmc("r1")
+    };
+    let specs = vec![group(), machine("m1"), Fact::MachineApplied(only_watched)];
+    let mut world = running(specs, 1);
+    tell_relay(&mut world, "pi", &["default"], Some(&[]));
+    tell_relay(&mut world, "m1", &["default"], Some(&["r"]));
+    assert_eq!(world.call(delete(&["m1"])), Answer::Done);
 }
 
 #[test]
