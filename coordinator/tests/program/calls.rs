@@ -54,6 +54,7 @@ async fn a_stop_answers_the_call_under_way_stores_it_and_takes_no_other() {
     let head = |method: &str| {
         let request = http::Request::post(format!("http://{address}/{SERVICE_NAME}/{method}"));
         let request = request.header("content-type", "application/grpc");
+        let request = request.header("grpc-timeout", "60S");
         request.header("te", "trailers").body(()).unwrap()
     };
     let mut ready = sender.clone().ready().await.unwrap();

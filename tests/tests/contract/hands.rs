@@ -67,7 +67,7 @@ fn c06_machines_that_fall_silent_together_keep_their_places_and_are_woken_one_by
         ..Plan::quick(vec![group.clone()]).soon_silent()
     };
     // Each much longer than what happens in it takes: looking at the group, and the boot of a machine.
-    let timing = ["power_cut_hold=30s", "power_cut_stagger=20s"];
+    let timing = ["power_cut_hold=60s", "power_cut_stagger=20s"];
     lab.timing.extend(timing.map(str::to_owned));
     alone(lab, async |stage| {
         let group = begun(stage, &group)?;
