@@ -170,6 +170,14 @@ fn c43_returning_machine_has_a_clean_node_and_loses_its_startup_taint_last() -> 
         stage.recorder.ask("c43a", Wish::On);
         group.caller.refresh().await?;
         group.increase(1).await?;
+        // A kept Node is a member for those who list Nodes after it is back, so some rounds later.
+        wait::until(LIMIT, "it is a member", async || {
+            group.caller.refresh().await?;
+            let id = group.caller.group_of("c43a").await?;
+            ensure!(id == "lab/c43", "{id:?}");
+            Ok(())
+        })
+        .await?;
         group.until_running(&["c43a"]).await?;
         let of_machine = |node: &Node| node.metadata.name.as_deref() == Some("c43a");
         let started = |node: &Node| of_machine(node) && !has_taint(node, STARTUP);
