@@ -226,7 +226,7 @@ impl Agents {
 
     /// Reachable relays for a segment, by name.
     pub(crate) fn relays_on(&self, segment: &str, ctx: &mut Ctx<'_>) -> Vec<AgentId> {
-        self.relays(ctx, |info| info.segments.iter().any(|s| s == segment))
+        self.relays(ctx, |info| serves(info, segment))
     }
 
     /// Reachable relays that hold a credential, or do not say what they hold, by name.
@@ -241,12 +241,11 @@ impl Agents {
         credentials: Option<&'a str>,
     ) -> impl Iterator<Item = &'a AgentId> {
         let fits = move |info: &AgentInfo| {
-            let serves = |segment| info.segments.iter().any(|s| s == segment);
             let holds = |name| {
                 let held = info.credentials.as_ref();
                 held.is_some_and(|held| held.iter().any(|c| c == name))
             };
-            segment.is_some_and(serves) || credentials.is_some_and(holds)
+            segment.is_some_and(|segment| serves(info, segment)) || credentials.is_some_and(holds)
         };
         self.all
             .iter()
@@ -315,6 +314,11 @@ pub(crate) fn is_relay(info: &AgentInfo) -> bool {
     !info.segments.is_empty() || info.credentials.is_some()
 }
 
+/// Whether a relay sends magic packets on a segment.
+pub(crate) fn serves(info: &AgentInfo, segment: &str) -> bool {
+    info.segments.iter().any(|served| served == segment)
+}
+
 /// Whether a relay holds a BMC credential, or holds too many to say which.
 pub(crate) fn holds(info: &AgentInfo, credentials: &str) -> bool {
     match &info.credentials {
@@ -325,12 +329,12 @@ pub(crate) fn holds(info: &AgentInfo, credentials: &str) -> bool {
 
 /// Whether a relay serves every segment and holds every credential of another one.
 pub(crate) fn does_all_of(relay: &AgentInfo, other: &AgentInfo) -> bool {
-    let serves = |segment| relay.segments.contains(segment);
+    let serves_all = other.segments.iter().all(|segment| serves(relay, segment));
     let holds_all = match (&other.credentials, &relay.credentials) {
         (Some(held), _) => held.iter().all(|name| holds(relay, name)),
         // What cannot be named may be anything.
         (None, Some(_)) => other.segments.is_empty(),
         (None, None) => true,
     };
-    other.segments.iter().all(serves) && holds_all
+    serves_all && holds_all
 }

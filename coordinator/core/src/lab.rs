@@ -132,6 +132,11 @@ impl Ctx<'_> {
         u64::try_from(wall_ms.saturating_sub(self.now.wall_ms)).unwrap_or(0)
     }
 
+    /// A time on the wall clock, on the boot clock; now, once it has come.
+    pub(crate) fn on_boot_clock(&self, wall_ms: i64) -> u64 {
+        self.now.boot_ms.saturating_add(self.until_wall(wall_ms))
+    }
+
     /// Answers a waiting caller.
     pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
         self.out.push(Action::Answer { ticket, answer });

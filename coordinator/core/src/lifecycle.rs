@@ -176,8 +176,7 @@ fn wake(lab: &mut Lab, id: &MachineId, wished: &Wished, ctx: &mut Ctx<'_>) {
         return;
     };
     if machine.quarantined(ctx.now.wall_ms) {
-        let until_ms = machine.record.quarantine.as_ref().map_or(0, |q| q.until_ms);
-        ctx.at(ctx.now.boot_ms.saturating_add(ctx.until_wall(until_ms)));
+        // Its end is asked for where it may be forgiven.
         return;
     }
     // Silence alone is no reason to wake a machine; after a power cut it is.

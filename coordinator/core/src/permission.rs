@@ -122,26 +122,17 @@ fn last_relay(lab: &Lab, machine: &Machine) -> bool {
 
 /// Whether a relay can carry out one of the ways to wake a machine.
 fn wakes(info: &AgentInfo, machine: &Machine) -> bool {
-    machine
-        .spec
-        .wake
-        .iter()
-        .any(|by| serves(info, machine, *by))
-}
-
-/// Whether a relay can carry out this way to wake a machine.
-fn serves(info: &AgentInfo, machine: &Machine, by: WakeMethod) -> bool {
     let spec = &machine.spec;
-    match by {
-        WakeMethod::WakeOnLan => spec
-            .wake_on_lan
-            .as_ref()
-            .is_some_and(|card| info.segments.contains(&card.segment)),
-        WakeMethod::Redfish => spec
-            .redfish
-            .as_ref()
-            .is_some_and(|bmc| agents::holds(info, &bmc.credentials)),
-    }
+    spec.wake.iter().any(|by| match by {
+        WakeMethod::WakeOnLan => {
+            let card = spec.wake_on_lan.as_ref();
+            card.is_some_and(|card| agents::serves(info, &card.segment))
+        }
+        WakeMethod::Redfish => {
+            let bmc = spec.redfish.as_ref();
+            bmc.is_some_and(|bmc| agents::holds(info, &bmc.credentials))
+        }
+    })
 }
 
 /// Whether a machine is on its way down, or down: what was heard of it last is no sign any more.

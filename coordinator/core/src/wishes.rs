@@ -108,7 +108,7 @@ pub(crate) fn expire_override(machine: &mut Machine, ctx: &mut Ctx<'_>) {
     let Some(until_ms) = machine.record.override_.as_ref().and_then(|o| o.until_ms) else {
         return;
     };
-    if ctx.due(ctx.now.boot_ms.saturating_add(ctx.until_wall(until_ms))) {
+    if ctx.due(ctx.on_boot_clock(until_ms)) {
         machine.record.override_ = None;
         machine.touch();
     }

@@ -140,12 +140,8 @@ pub(super) fn fail(
 /// A machine that nobody could wake is left out no longer than that: the lack was not its own.
 pub(crate) fn forgive(machine: &mut Machine, agents: &Agents, ctx: &mut Ctx<'_>) {
     if let Some(kept) = machine.record.quarantine.as_deref() {
-        let until_ms = ctx
-            .now
-            .boot_ms
-            .saturating_add(ctx.until_wall(kept.until_ms));
         // Its group may need it then.
-        ctx.due(until_ms);
+        ctx.due(ctx.on_boot_clock(kept.until_ms));
     }
     let for_want_of_relays = |kept: &Quarantine| kept.reason == WakeFailure::NoRelay.reason();
     let left_out = machine.quarantined(ctx.now.wall_ms)
