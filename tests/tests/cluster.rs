@@ -15,6 +15,7 @@ use tests::{
     harness::wait,
     hollow::Power,
     recorder::{Effect, OffHow, Wish},
+    wiretap::Wiretap,
 };
 
 #[path = "cluster/drains.rs"]
@@ -44,6 +45,23 @@ mod volumes;
 static PLANES: Planes = Planes::new();
 /// A command may still be on its way for so long after the wish for it was taken back.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Who asks for machines in a story that both play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Model,
+    Real,
+}
+
+impl Who {
+    /// `None` where no real autoscaler is named.
+    fn starts(self, stage: &ClusterStage, tap: &Wiretap) -> Result<Option<Autoscaler>> {
+        match self {
+            Self::Model => stage.model_autoscaler_at(&tap.address()).map(Some),
+            Self::Real => stage.real_autoscaler_at(&tap.address(), &[]),
+        }
+    }
+}
 
 fn group(name: &'static str, woken: Woken, machines: &'static [&'static str]) -> GroupPlan {
     GroupPlan {

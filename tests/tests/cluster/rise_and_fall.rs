@@ -10,7 +10,6 @@ use tests::{
     ca_model::{Call, Rpc},
     cluster_stage::{LAB, provider_id},
     hollow::Faults,
-    wiretap::Wiretap,
 };
 
 const MACHINES: &[&str] = &["m1", "m2", "m3", "m4", "m5", "m6"];
@@ -303,23 +302,6 @@ impl Rise {
             ensure!(real.abs_diff(model) <= open, "{real} beside {model}");
         }
         Ok(())
-    }
-}
-
-/// Who asks for machines.
-#[derive(Debug, Clone, Copy)]
-enum Who {
-    Model,
-    Real,
-}
-
-impl Who {
-    /// `None` where no real autoscaler is named.
-    fn starts(self, stage: &ClusterStage, tap: &Wiretap) -> Result<Option<Autoscaler>> {
-        match self {
-            Self::Model => stage.model_autoscaler_at(&tap.address()).map(Some),
-            Self::Real => stage.real_autoscaler_at(&tap.address(), &[]),
-        }
     }
 }
 

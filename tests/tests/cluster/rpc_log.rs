@@ -16,10 +16,7 @@
 use std::ops::RangeInclusive;
 
 use super::*;
-use tests::{
-    ca_model::{Call, Rpc},
-    wiretap::Wiretap,
-};
+use tests::ca_model::{Call, Rpc};
 
 /// Loops that are looked at while nothing changes.
 const LOOPS: u64 = 5;
@@ -92,13 +89,6 @@ const GROWING: [Rpc; 12] = [
     Rpc::NodeGroupTargetSize,
 ];
 
-/// Who asks for machines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
-    Model,
-    Real,
-}
-
 /// What is kept of a story.
 #[derive(Debug)]
 struct Story {
@@ -136,11 +126,7 @@ async fn played_by(who: Who) -> Result<Option<Story>> {
     let plan = Plan::quick(vec![group("packet", Woken::Packet, &["k1", "k2"])]);
     let stage = ClusterStage::start(plan, PLANES.shared().await?).await?;
     let tap = Wiretap::to(stage.channel()?).await?;
-    let autoscaler = match who {
-        Who::Model => Some(stage.model_autoscaler_at(&tap.address())?),
-        Who::Real => stage.real_autoscaler_at(&tap.address(), &[])?,
-    };
-    let Some(mut autoscaler) = autoscaler else {
+    let Some(mut autoscaler) = who.starts(&stage, &tap)? else {
         return Ok(None);
     };
     let mut quiet = BTreeMap::new();

@@ -216,6 +216,15 @@ fn tell_relay(world: &mut World, name: &str, segments: &[&str], credentials: Opt
     world.tell(Fact::AgentInfo(info.into()));
 }
 
+#[track_caller]
+fn is_kept_as_a_relay(world: &mut World, name: &str) {
+    let refused = world.call(delete(&[name]));
+    assert!(
+        matches!(&refused, Answer::Rejected(r) if r.message.contains("LastRelay")),
+        "{refused:?}"
+    );
+}
+
 #[test]
 fn the_last_relay_that_can_wake_a_machine_is_not_stopped() {
     let both = MachineSpec {
@@ -266,11 +275,7 @@ fn two_relays_that_wake_only_each_other_let_one_of_them_sleep() {
     tell_relay(&mut world, "m1", &["default"], Some(&["m2"]));
     tell_relay(&mut world, "m2", &["default"], Some(&["m1"]));
     assert_eq!(world.call(delete(&["m1"])), Answer::Done);
-    let refused = world.call(delete(&["m2"]));
-    assert!(
-        matches!(&refused, Answer::Rejected(r) if r.message.contains("LastRelay")),
-        "{refused:?}"
-    );
+    is_kept_as_a_relay(&mut world, "m2");
 }
 
 #[test]
@@ -286,11 +291,7 @@ fn a_relay_that_is_confirmed_off_counts_no_more_though_it_was_heard_lately() {
     while phase(&mut world, "r1") != PhaseName::Off {
         world.run_for(1_000);
     }
-    let refused = world.call(delete(&["m1"]));
-    assert!(
-        matches!(&refused, Answer::Rejected(r) if r.message.contains("LastRelay")),
-        "{refused:?}"
-    );
+    is_kept_as_a_relay(&mut world, "m1");
 }
 
 #[test]
@@ -312,11 +313,7 @@ fn a_machine_that_only_its_own_agent_could_wake_is_not_stopped() {
     tell_relay(&mut world, "m1", &["default"], Some(&[]));
     world.relays.insert("pi".into(), false);
     world.run_for(60_000);
-    let answer = world.call(delete(&["m1"]));
-    assert!(
-        matches!(&answer, Answer::Rejected(r) if r.message.contains("LastRelay")),
-        "{answer:?}"
-    );
+    is_kept_as_a_relay(&mut world, "m1");
     world.relays.insert("pi".into(), true);
     world.run_for(60_000);
     assert_eq!(world.call(delete(&["m1"])), Answer::Done);

@@ -9,13 +9,25 @@ fn assert_judged(lab: &Lab, lines: &[&str]) {
     assert_lines(&format!("{lines:?}"), &relays::judge(lab, &sleepers), lines);
 }
 
+/// Machines, agents, and what is said of them.
+type Case<'a> = (&'a [Row<'a>], Value, &'a [&'a str]);
+
+#[track_caller]
+fn assert_each<'a>(cases: impl IntoIterator<Item = Case<'a>>) {
+    for (nodes, heard, lines) in cases {
+        let mut lab = lab(nodes);
+        agents(&mut lab, heard);
+        assert_judged(&lab, lines);
+    }
+}
+
 #[test]
 fn relays_are_counted_by_segment_and_never_by_the_machine_itself() {
     let pi = |live: bool| json!({"name": "pi", "live": live, "segments": ["default"]});
     let nuc = |name: &str| json!({"name": name, "live": true, "segments": ["default"]});
     let garage = json!({"wakeOnLAN": {"mac": "1c:69:7a:0b:11:03", "segment": "garage"}});
     let two = [("nuc1", json!({}), proven()), ("nuc2", json!({}), proven())];
-    let cases: [(&[Row<'_>], Value, &[&str]); 7] = [
+    let cases: [Case<'_>; 7] = [
         (
             &two,
             json!([pi(true)]),
@@ -63,11 +75,7 @@ fn relays_are_counted_by_segment_and_never_by_the_machine_itself() {
             &["ok    relays       no machine needs one to be woken"],
         ),
     ];
-    for (nodes, heard, lines) in cases {
-        let mut lab = lab(nodes);
-        agents(&mut lab, heard);
-        assert_judged(&lab, lines);
-    }
+    assert_each(cases);
 }
 
 #[test]
@@ -119,7 +127,7 @@ fn machines_with_a_bmc_are_counted_by_who_holds_its_credentials() {
     let none = "fail  relays       no agent is a relay with the BMC credentials dell: nobody can wake r720, r730 → give an agent \
                 with [relay]*the files dell.username, dell.password and dell.hosts*";
     let awake = "ok    relays       the BMC credentials dell have pi awake";
-    let cases: [(&[Row<'_>], Value, &[&str]); 10] = [
+    let cases: [Case<'_>; 10] = [
         (&two, json!([]), &[none]),
         (&two, json!([holder("pi", true, &["hp"])]), &[none]),
         (&two, json!([no_relay]), &[none]),
@@ -168,11 +176,7 @@ fn machines_with_a_bmc_are_counted_by_who_holds_its_credentials() {
             &["ok    relays       no machine needs one to be woken"],
         ),
     ];
-    for (nodes, heard, lines) in cases {
-        let mut lab = lab(nodes);
-        agents(&mut lab, heard);
-        assert_judged(&lab, lines);
-    }
+    assert_each(cases);
 }
 
 #[test]
@@ -182,7 +186,7 @@ fn of_a_machine_with_two_ways_to_wake_one_that_fails_is_a_warning() {
             "wakeOnLAN": {"mac": "1c:69:7a:0b:11:02", "segment": segment}})
     };
     let packet = ("nuc1", json!({}), proven());
-    let cases: [(&[Row<'_>], Value, &[&str]); 4] = [
+    let cases: [Case<'_>; 4] = [
         (
             &[("r720", both("default"), proven())],
             json!([holder("pi", true, &["dell"])]),
@@ -218,9 +222,5 @@ fn of_a_machine_with_two_ways_to_wake_one_that_fails_is_a_warning() {
             ],
         ),
     ];
-    for (nodes, heard, lines) in cases {
-        let mut lab = lab(nodes);
-        agents(&mut lab, heard);
-        assert_judged(&lab, lines);
-    }
+    assert_each(cases);
 }
