@@ -41,53 +41,46 @@ impl Declared {
     /// What must be told to somebody who knows `old`: groups before their machines, and what is gone at the end.
     #[must_use]
     pub fn facts_since(&self, old: &Self) -> Vec<Fact> {
-        let (old_groups, new_groups) = (old.group_specs(), self.group_specs());
-        let (old_machines, new_machines) = (old.machine_specs(), self.machine_specs());
+        let mut old_groups: BTreeMap<GroupId, GroupSpec> = old.group_specs().collect();
+        let mut old_machines: BTreeMap<MachineId, MachineSpec> = old.machine_specs().collect();
         let mut facts = Vec::new();
-        for (id, spec) in &new_groups {
-            if old_groups.get(id) != Some(spec) {
-                facts.push(Fact::GroupApplied(spec.clone()));
+        for (id, spec) in self.group_specs() {
+            if old_groups.remove(&id).as_ref() != Some(&spec) {
+                facts.push(Fact::GroupApplied(spec));
             }
         }
-        for (id, spec) in &new_machines {
-            if old_machines.get(id) != Some(spec) {
-                facts.push(Fact::MachineApplied(spec.clone()));
+        for (id, spec) in self.machine_specs() {
+            if old_machines.remove(&id).as_ref() != Some(&spec) {
+                facts.push(Fact::MachineApplied(spec));
             }
         }
-        let gone = old_machines
-            .into_keys()
-            .filter(|id| !new_machines.contains_key(id));
-        facts.extend(gone.map(Fact::MachineRemoved));
-        let gone = old_groups
-            .into_keys()
-            .filter(|id| !new_groups.contains_key(id));
-        facts.extend(gone.map(Fact::GroupRemoved));
+        facts.extend(old_machines.into_keys().map(Fact::MachineRemoved));
+        facts.extend(old_groups.into_keys().map(Fact::GroupRemoved));
         facts
     }
 
-    fn group_specs(&self) -> BTreeMap<GroupId, GroupSpec> {
+    fn group_specs(&self) -> impl Iterator<Item = (GroupId, GroupSpec)> {
         self.groups
             .iter()
             .map(|(id, group)| (id.clone(), documents::group_spec(group)))
-            .collect()
     }
 
-    fn machine_specs(&self) -> BTreeMap<MachineId, MachineSpec> {
-        let groups: Vec<Group> = self.groups.values().cloned().collect();
-        let nodes: Vec<Node> = self.nodes.values().map(Declaration::to_node).collect();
-        let judged = documents::judge(&groups, &nodes);
-        self.nodes
-            .keys()
-            .zip(&nodes)
-            .map(|(id, node)| {
-                let namespace = node.metadata.namespace.as_deref();
-                let key = (
-                    namespace.unwrap_or(documents::DEFAULT_NAMESPACE).to_owned(),
-                    id.to_string(),
-                );
-                let spec = documents::machine_spec(node, Place::Standalone, judged.get(&key));
-                (id.clone(), spec)
-            })
-            .collect()
+    /// One after the other: all declarations taken apart are the most that the process ever holds, so they go before the specs come.
+    fn machine_specs(&self) -> impl Iterator<Item = (MachineId, MachineSpec)> {
+        let judged = {
+            let groups: Vec<Group> = self.groups.values().cloned().collect();
+            let nodes: Vec<Node> = self.nodes.values().map(Declaration::to_node).collect();
+            documents::judge(&groups, &nodes)
+        };
+        self.nodes.iter().map(move |(id, declaration)| {
+            let node = declaration.to_node();
+            let namespace = node.metadata.namespace.as_deref();
+            let key = (
+                namespace.unwrap_or(documents::DEFAULT_NAMESPACE).to_owned(),
+                id.to_string(),
+            );
+            let spec = documents::machine_spec(&node, Place::Standalone, judged.get(&key));
+            (id.clone(), spec)
+        })
     }
 }

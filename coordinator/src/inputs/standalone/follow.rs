@@ -181,12 +181,14 @@ struct Understood {
 }
 
 fn read(dir: &Path) -> Result<Understood, ReadLab> {
-    let texts = folder::read(dir)?;
-    let files = texts
-        .iter()
-        .map(|text| (text.name.as_str(), text.text.as_str()));
     let words = |findings: Vec<lab::Finding>| findings.iter().map(ToString::to_string).collect();
-    let lab = lab::read(files).map_err(|findings| ReadLab::Problems(words(findings)))?;
+    let lab = {
+        let texts = folder::read(dir)?;
+        let files = texts
+            .iter()
+            .map(|text| (text.name.as_str(), text.text.as_str()));
+        lab::read(files).map_err(|findings| ReadLab::Problems(words(findings)))?
+    };
     Ok(Understood {
         warnings: words(lab.warnings),
         declared: Declared::new(lab.groups, lab.nodes),
