@@ -396,6 +396,10 @@ pub struct Taint {
     pub effect: String,
 }
 
+/// Names and values of a core Node, unchangeable. What was seen of a Node, learned from it and kept for its return is mostly the same,
+/// and then held once.
+pub type SharedMap = Arc<BTreeMap<String, String>>;
+
 /// A core Node as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeSeen {
@@ -414,13 +418,13 @@ pub struct NodeSeen {
     /// `status.nodeInfo.bootID`.
     pub boot_id: String,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: SharedMap,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// Taints.
     pub taints: Vec<Taint>,
     /// Capacity by resource name.
-    pub capacity: BTreeMap<String, String>,
+    pub capacity: SharedMap,
     /// Allocatable by resource name.
-    pub allocatable: BTreeMap<String, String>,
+    pub allocatable: SharedMap,
 }

@@ -60,7 +60,7 @@ pub use crate::actions::{
 pub use crate::concerns::{Concern, Concerns};
 pub use crate::facts::{
     AgentInfo, AgentState, Ask, Beat, Fact, NodeRef, NodeSeen, NotSent, PowerRead, Repeat, Report,
-    ReportState, Request, StoreFault, Taint,
+    ReportState, Request, SharedMap, StoreFault, Taint,
 };
 pub use crate::ids::{AgentId, CommandId, GroupId, MachineId, Now, Ticket, Token};
 pub use crate::lab::Lab;

@@ -6,6 +6,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::actions::{NodePatch, TaintChange};
@@ -186,7 +187,7 @@ fn missing_labels(node: &NodeSeen, wanted: &Wanted<'_>) -> BTreeMap<String, Stri
         .backup
         .filter(|_| wanted.returning)
         .into_iter()
-        .flat_map(|b| &b.labels);
+        .flat_map(|b| &*b.labels);
     for (key, value) in wanted.labels.iter().chain(kept) {
         if !node.labels.contains_key(key) {
             labels.insert(key.clone(), value.clone());
@@ -273,7 +274,7 @@ pub(crate) fn backup(node: &NodeSeen, cordoned_by_person: bool) -> NodeBackup {
             .any(|p| key.starts_with(p))
     };
     NodeBackup {
-        labels: node.labels.clone(),
+        labels: Arc::clone(&node.labels),
         annotations: node
             .annotations
             .iter()
@@ -288,9 +289,9 @@ pub(crate) fn backup(node: &NodeSeen, cordoned_by_person: bool) -> NodeBackup {
 /// What the next machine like this one can be expected to bring.
 pub(crate) fn learn(node: &NodeSeen, at_ms: i64) -> Learned {
     Learned {
-        capacity: node.capacity.clone(),
-        allocatable: node.allocatable.clone(),
-        labels: node.labels.clone(),
+        capacity: Arc::clone(&node.capacity),
+        allocatable: Arc::clone(&node.allocatable),
+        labels: Arc::clone(&node.labels),
         taints: permanent(&node.taints),
         at_ms,
     }
@@ -302,6 +303,19 @@ pub(crate) fn is_learned(node: &NodeSeen, known: &Learned) -> bool {
         && node.allocatable == known.allocatable
         && node.labels == known.labels
         && permanent(&node.taints) == known.taints
+}
+
+/// Lets a Node hold what it brings as before together with what was learned from it.
+pub(crate) fn share(node: &mut NodeSeen, known: &Learned) {
+    for (brought, before) in [
+        (&mut node.capacity, &known.capacity),
+        (&mut node.allocatable, &known.allocatable),
+        (&mut node.labels, &known.labels),
+    ] {
+        if brought == before {
+            *brought = Arc::clone(before);
+        }
+    }
 }
 
 fn permanent(taints: &[Taint]) -> Vec<Taint> {

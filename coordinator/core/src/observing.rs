@@ -356,7 +356,7 @@ fn by_node<'a>(lab: &'a mut Lab, name: &str) -> Option<&'a mut Machine> {
     lab.machines.get_mut(&id).map(|machine| &mut **machine)
 }
 
-fn node_seen(lab: &mut Lab, seen: NodeSeen, ctx: &Ctx<'_>) {
+fn node_seen(lab: &mut Lab, mut seen: NodeSeen, ctx: &Ctx<'_>) {
     let Some(machine) = by_node(lab, &seen.name) else {
         lab.orphan_nodes.insert(seen.name.clone(), seen);
         return;
@@ -379,6 +379,9 @@ fn node_seen(lab: &mut Lab, seen: NodeSeen, ctx: &Ctx<'_>) {
     machine.seen.node_ms.get_or_insert(ctx.now.boot_ms);
     if node::is_fenced(&seen) {
         machine.seen.fenced_ms.get_or_insert(ctx.now.boot_ms);
+    }
+    if let Some(known) = &machine.record.learned {
+        node::share(&mut seen, known);
     }
     machine.seen.node = Some(Box::new(seen));
     upkeep::hold_node(machine, ctx);

@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::facts::Taint;
+use crate::facts::{SharedMap, Taint};
 use crate::ids::{CommandId, MachineId, Token};
 
 /// The stored wish for a group.
@@ -226,11 +226,11 @@ pub enum OverridePower {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
     /// Quantities by resource name.
-    pub capacity: BTreeMap<String, String>,
+    pub capacity: SharedMap,
     /// Quantities by resource name.
-    pub allocatable: BTreeMap<String, String>,
+    pub allocatable: SharedMap,
     /// All labels of the Node.
-    pub labels: BTreeMap<String, String>,
+    pub labels: SharedMap,
     /// Permanent taints.
     pub taints: Vec<Taint>,
     /// Wall clock, milliseconds.
@@ -241,7 +241,7 @@ pub struct Learned {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeBackup {
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: SharedMap,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// Taints.

@@ -5,6 +5,7 @@
 //! that has not been taken.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use coordinator_core as core;
 use coordinator_core::{GroupRecord, MachineId, MachineRecord};
@@ -108,16 +109,16 @@ pub fn machine_record(status: Option<&NodeStatus>) -> MachineRecord {
         override_: status.override_.as_ref().and_then(override_).map(Box::new),
         learned: status.template.as_ref().map(|template| {
             Box::new(core::Learned {
-                capacity: amounts(&template.capacity),
-                allocatable: amounts(&template.allocatable),
-                labels: template.labels.clone(),
+                capacity: Arc::new(amounts(&template.capacity)),
+                allocatable: Arc::new(amounts(&template.allocatable)),
+                labels: Arc::new(template.labels.clone()),
                 taints: taints(&template.taints),
                 at_ms: unix_ms(&template.at),
             })
         }),
         node_backup: status.node_backup.as_ref().map(|backup| {
             Box::new(core::NodeBackup {
-                labels: backup.labels.clone(),
+                labels: Arc::new(backup.labels.clone()),
                 annotations: backup.annotations.clone(),
                 taints: taints(&backup.taints),
                 cordoned: backup.unschedulable,

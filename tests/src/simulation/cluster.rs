@@ -3,7 +3,7 @@
 //! In: what kubelets and the coordinator's actions do to Nodes. Out: facts for every coordinator, in order.
 //! Holds: a change applies only to the Node and to the taints that it was computed from.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use coordinator_core::{
     Cordon, Eviction, EvictionOutcome, Fact, MachineId, NodeObjectPolicy, NodePatch, NodeSeen,
@@ -69,8 +69,8 @@ impl World {
                 ready: true,
                 boot_id,
                 taints: vec![taint(NOT_READY)],
-                capacity: BTreeMap::from([("cpu".into(), "4".into())]),
-                allocatable: BTreeMap::from([("cpu".into(), "3900m".into())]),
+                capacity: Arc::new(BTreeMap::from([("cpu".into(), "4".into())])),
+                allocatable: Arc::new(BTreeMap::from([("cpu".into(), "3900m".into())])),
                 ..NodeSeen::default()
             };
             self.cluster.nodes.insert(name.to_owned(), node);
@@ -198,7 +198,7 @@ impl World {
         if let Some(provider_id) = patch.provider_id {
             node.provider_id = provider_id;
         }
-        node.labels.extend(patch.labels);
+        Arc::make_mut(&mut node.labels).extend(patch.labels);
         node.annotations.extend(patch.annotations);
         for key in &patch.remove_annotations {
             node.annotations.remove(key);

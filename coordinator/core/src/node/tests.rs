@@ -18,7 +18,8 @@ fn node() -> NodeSeen {
         labels: BTreeMap::from([
             (GROUP_LABEL.into(), "g".into()),
             ("disk".into(), "ssd".into()),
-        ]),
+        ])
+        .into(),
         ..NodeSeen::default()
     }
 }
@@ -68,7 +69,7 @@ fn a_returning_node_gets_back_what_people_put_on_it_and_loses_stale_taints() {
     assert_eq!(kept.taints, [taint("mine")]);
     let mut fresh = node();
     fresh.provider_id = String::new();
-    fresh.labels.remove("disk");
+    Arc::make_mut(&mut fresh.labels).remove("disk");
     fresh.taints = std::vec![
         taint("ToBeDeletedByClusterAutoscaler"),
         taint(STARTUP_TAINT)
@@ -231,11 +232,23 @@ fn everything_that_a_node_has_and_every_label_is_learned_with_the_time() {
         ("cpu".into(), "4".into()),
         ("hugepages-2Mi".into(), "1Gi".into()),
         ("nvidia.com/gpu".into(), "1".into()),
-    ]);
-    seen.allocatable = BTreeMap::from([("cpu".into(), "3900m".into())]);
+    ])
+    .into();
+    seen.allocatable = BTreeMap::from([("cpu".into(), "3900m".into())]).into();
     let learned = learn(&seen, 17);
     assert_eq!(learned.capacity, seen.capacity);
     assert_eq!(learned.allocatable, seen.allocatable);
     assert_eq!(learned.labels, seen.labels);
     assert_eq!(learned.at_ms, 17);
+}
+
+#[test]
+fn what_a_node_brings_as_before_is_held_once() {
+    let known = learn(&node(), 17);
+    let mut seen = node();
+    seen.capacity = BTreeMap::from([("cpu".into(), "4".into())]).into();
+    share(&mut seen, &known);
+    assert!(Arc::ptr_eq(&seen.labels, &known.labels));
+    assert_eq!(seen.capacity["cpu"], "4");
+    assert_ne!(seen.capacity, known.capacity);
 }

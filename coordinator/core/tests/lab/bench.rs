@@ -3,6 +3,7 @@
 //! Holds: the store answers at once; everything else is answered only by what a case says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use coordinator_core::{
     Action, AgentId, Ask, Beat, Command, Eviction, EvictionOutcome, Fact, GroupRecord, GroupSpec,
@@ -281,7 +282,7 @@ impl Bench {
         let mut node = self.node.take().unwrap_or_else(|| NodeSeen {
             name: "r1".into(),
             uid: "uid-1".into(),
-            capacity: BTreeMap::from([("cpu".into(), "4".into())]),
+            capacity: BTreeMap::from([("cpu".into(), "4".into())]).into(),
             ..NodeSeen::default()
         });
         (node.ready, node.boot_id) = (true, format!("boot-{boot}"));
@@ -415,7 +416,7 @@ impl Bench {
                 self.words.push("PatchNode");
                 if let Some(mut node) = self.node.clone() {
                     node.provider_id = patch.provider_id.unwrap_or(node.provider_id);
-                    node.labels.extend(patch.labels);
+                    Arc::make_mut(&mut node.labels).extend(patch.labels);
                     node.taints = patch.taints.map_or(node.taints, |taints| taints.to);
                     node.unschedulable = patch.unschedulable.unwrap_or(node.unschedulable);
                     self.see(node);

@@ -2,6 +2,8 @@
 //!
 //! Holds: every outcome comes back as a fact a little later; an agent that is down or mute answers nothing.
 
+use std::sync::Arc;
+
 use coordinator_core::{
     Action, Command, Cordon, Eviction, EvictionOutcome, Fact, GroupId, GroupRecord, MachineId,
     NodeObjectPolicy, NodePatch, PodRef, PodStanding, PowerRead, Repeat, Report, ReportState,
@@ -191,7 +193,7 @@ impl World {
         if let Some(provider_id) = patch.provider_id {
             node.provider_id = provider_id;
         }
-        node.labels.extend(patch.labels);
+        Arc::make_mut(&mut node.labels).extend(patch.labels);
         node.annotations.extend(patch.annotations);
         for key in &patch.remove_annotations {
             node.annotations.remove(key);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use coordinator_core::{
     AgentInfo, Answer, Ask, Concern, Fact, Joins, MachineId, MachineSpec, MachineView, NodeSeen,
-    PhaseName, PowerPolicy, RejectedKind, Request, WakeMethod,
+    PhaseName, PowerPolicy, RejectedKind, Request, SharedMap, WakeMethod,
 };
 
 use crate::declare::{
@@ -137,7 +137,7 @@ fn rename(world: &mut World, from: &str, to: &str, provider_id: &str) {
         name: to.into(),
         uid: "renamed".into(),
         provider_id: provider_id.into(),
-        labels: BTreeMap::new(),
+        labels: SharedMap::default(),
         annotations: BTreeMap::new(),
         taints: Vec::new(),
         ..old.clone()

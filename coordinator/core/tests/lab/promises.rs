@@ -1,6 +1,7 @@
 //! What a group promises of machines that do not run: the least of what was learned, declared or usual.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use coordinator_core::{
     AgentInfo, Answer, Concern, Declared, Fact, GroupSpec, Learned, MachineId, MachineRecord,
@@ -41,9 +42,9 @@ fn declaring(capacity: &Words) -> Fact {
 fn brought(resources: &Words, labels: &Words, taints: &[&str]) -> MachineRecord {
     MachineRecord {
         learned: Some(Box::new(Learned {
-            capacity: words(resources),
-            allocatable: words(resources),
-            labels: words(labels),
+            capacity: words(resources).into(),
+            allocatable: words(resources).into(),
+            labels: words(labels).into(),
             taints: taints.iter().map(|key| taint(key)).collect(),
             at_ms: 17,
         })),
@@ -260,8 +261,8 @@ fn what_a_node_carries_for_good_is_promised_and_what_passes_is_not() {
     let mut world = running(vec![group(), kubelet("k1")], 1);
     let mut node = world.nodes["k1"].clone();
     let zone = ("topology.kubernetes.io/zone", "cellar");
-    node.labels.extend(words(&[zone]));
-    node.capacity.insert("hugepages-2Mi".into(), "1Gi".into());
+    Arc::make_mut(&mut node.labels).extend(words(&[zone]));
+    Arc::make_mut(&mut node.capacity).insert("hugepages-2Mi".into(), "1Gi".into());
     let keys = ["dedicated", "node.kubernetes.io/memory-pressure"];
     node.taints = keys.map(taint).to_vec();
     see(&mut world, node);
@@ -276,7 +277,7 @@ fn a_label_alone_that_a_node_gets_or_loses_is_learned_too() {
     let mut world = running(vec![group(), kubelet("k1")], 1);
     let before = world.nodes["k1"].clone();
     let mut labelled = before.clone();
-    labelled.labels.extend(words(&[("disk", "ssd")]));
+    Arc::make_mut(&mut labelled.labels).extend(words(&[("disk", "ssd")]));
     see(&mut world, labelled);
     let promised = template(&mut world).expect("learned");
     assert_eq!(promised.labels.get("disk").map(String::as_str), Some("ssd"));
@@ -350,7 +351,7 @@ fn come_back(world: &mut World, memory: &str) {
     fresh.uid = format!("{}+", fresh.uid);
     fresh.taints.clear();
     fresh.unschedulable = false;
-    fresh.allocatable.insert("memory".into(), memory.into());
+    Arc::make_mut(&mut fresh.allocatable).insert("memory".into(), memory.into());
     world.nodes.insert("k1".into(), fresh);
     let looked = world.store_groups[&group_id()].sequence;
     assert_eq!(world.call(increase(1, looked)), Answer::Done);

@@ -1,5 +1,7 @@
 //! What shows that a machine came because we woke it, and what does not.
 
+use std::sync::Arc;
+
 use coordinator_core::{
     Answer, Ask, Fact, MachineId, MachineRecord, PhaseName, Policy, PowerPolicy, Request,
 };
@@ -204,7 +206,7 @@ fn a_machine_that_joins_the_control_plane_leaves_the_wish_and_keeps_its_power() 
     world.run_for(120_000);
     let mut node = world.nodes["k1"].clone();
     let label = "node-role.kubernetes.io/control-plane";
-    node.labels.insert(label.into(), String::new());
+    Arc::make_mut(&mut node.labels).insert(label.into(), String::new());
     world.nodes.insert("k1".into(), node.clone());
     world.tell(Fact::NodeSeen(node));
     world.run_for(120_000);

@@ -2,7 +2,7 @@
 
 use coordinator_core::{
     Answer, Ask, EvictionOutcome, Fact, Joins, MachineId, MachineSpec, OverridePower, PhaseName,
-    PodStanding, PowerPolicy,
+    PodStanding, PowerPolicy, SharedMap,
 };
 
 use crate::declare::{decrease, delete, group, increase, kubelet, machine_spec, pod};
@@ -201,7 +201,7 @@ fn a_machine_that_is_declared_unmanaged_during_its_drain_gets_its_node_back() {
         let writes = world.writes;
         let node = world.nodes.get_mut(K1).expect("its Node");
         node.unschedulable = true;
-        node.labels.clear();
+        node.labels = SharedMap::default();
         let node = node.clone();
         world.tell(Fact::NodeSeen(node));
         world.run_for(30_000);

@@ -1,5 +1,7 @@
 //! Stops: ordered, fenced, free of pods, proven.
 
+use std::sync::Arc;
+
 use coordinator_core::{
     Answer, Fact, ForceOff, GroupSpec, HeldNode, InstanceState, MachineId, MachineSpec,
     NodeObjectPolicy, PhaseName, PodStanding, PowerState, RejectedKind, Timeouts,
@@ -127,13 +129,9 @@ fn a_node_is_fenced_before_the_answer_and_kept_until_off_is_confirmed() {
 #[test]
 fn what_people_put_on_a_node_comes_back_with_the_machine() {
     let mut world = running(vec![group(), kubelet("k1")], 1);
-    world
-        .nodes
-        .get_mut("k1")
-        .expect("node")
-        .labels
-        .insert("disk".into(), "ssd".into());
-    let node = world.nodes["k1"].clone();
+    let node = world.nodes.get_mut("k1").expect("node");
+    Arc::make_mut(&mut node.labels).insert("disk".into(), "ssd".into());
+    let node = node.clone();
     world.tell(Fact::NodeSeen(node));
     assert_eq!(world.call(delete(&["k1"])), Answer::Done);
     world.run_for(200_000);

@@ -80,7 +80,7 @@ fn the_host_name_label_says_which_node_is_meant() {
     for (name, host) in [("k1", "host-1"), ("k2", "k1")] {
         let node = world.nodes.get_mut(name).expect("its Node");
         let label = (HOSTNAME_LABEL.to_owned(), host.to_owned());
-        node.labels.extend([label]);
+        Arc::make_mut(&mut node.labels).extend([label]);
         let node = node.clone();
         world.tell(Fact::NodeSeen(node));
     }

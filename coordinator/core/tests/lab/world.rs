@@ -369,11 +369,13 @@ impl World {
                 capacity: BTreeMap::from([
                     ("cpu".into(), "4".into()),
                     ("memory".into(), "8Gi".into()),
-                ]),
+                ])
+                .into(),
                 allocatable: BTreeMap::from([
                     ("cpu".into(), "3900m".into()),
                     ("memory".into(), "7Gi".into()),
-                ]),
+                ])
+                .into(),
                 ..NodeSeen::default()
             });
         node.ready = true;

@@ -68,14 +68,14 @@ fn full_record() -> MachineRecord {
             by: "ann".into(),
         })),
         learned: Some(Box::new(core::Learned {
-            capacity: words(&[("cpu", "4"), ("memory", "16Gi")]),
-            allocatable: words(&[("cpu", "3900m")]),
-            labels: words(&[("kubernetes.io/arch", "amd64")]),
+            capacity: words(&[("cpu", "4"), ("memory", "16Gi")]).into(),
+            allocatable: words(&[("cpu", "3900m")]).into(),
+            labels: words(&[("kubernetes.io/arch", "amd64")]).into(),
             taints: vec![taint("gpu", "", "NoSchedule"), taint("a", "b", "NoExecute")],
             at_ms: NOW - 9_000,
         })),
         node_backup: Some(Box::new(core::NodeBackup {
-            labels: words(&[("mine", "1")]),
+            labels: words(&[("mine", "1")]).into(),
             annotations: words(&[("note", "keep")]),
             taints: vec![taint("slow", "yes", "PreferNoSchedule")],
             cordoned: true,
@@ -178,7 +178,7 @@ fn what_exceeds_the_schema_is_cut_and_discovered_labels_go_first() {
     labels.insert("kubernetes.io/arch".into(), "amd64".into());
     let record = MachineRecord {
         learned: Some(Box::new(core::Learned {
-            labels,
+            labels: labels.into(),
             ..core::Learned::default()
         })),
         node_backup: Some(Box::new(core::NodeBackup {

@@ -1,6 +1,7 @@
 //! A core Node, cut down to what decisions need.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use coordinator_core::{NodeSeen, ProviderScheme, Taint};
 use k8s_openapi::{
@@ -30,7 +31,7 @@ pub fn node_seen(node: Node) -> NodeSeen {
             .node_info
             .map(|info| info.boot_id)
             .unwrap_or_default(),
-        labels: node.metadata.labels.unwrap_or_default(),
+        labels: Arc::new(node.metadata.labels.unwrap_or_default()),
         annotations: node
             .metadata
             .annotations
@@ -39,8 +40,8 @@ pub fn node_seen(node: Node) -> NodeSeen {
             .filter(|(_, value)| value.len() <= MAX_ANNOTATION)
             .collect(),
         taints: taints(&spec),
-        capacity: amounts(status.capacity),
-        allocatable: amounts(status.allocatable),
+        capacity: Arc::new(amounts(status.capacity)),
+        allocatable: Arc::new(amounts(status.allocatable)),
     }
 }
 

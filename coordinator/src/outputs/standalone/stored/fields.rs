@@ -2,10 +2,12 @@
 //!
 //! Holds: each record is taken apart field by field, so a field that the core adds cannot be forgotten here.
 
+use std::collections::BTreeMap;
+
 use coordinator_core::{
     GroupRecord, Increase, Learned, MachineId, MachineRecord, NodeBackup, OffOrder, Operation,
-    OperationKind, Outage, Override, OverridePower, PowerRecord, PowerState, Quarantine, Taint,
-    Token, Witness,
+    OperationKind, Outage, Override, OverridePower, PowerRecord, PowerState, Quarantine, SharedMap,
+    Taint, Token, Witness,
 };
 
 use super::{
@@ -108,6 +110,18 @@ impl<A, B: From<A>> MapInto<Vec<B>> for Vec<A> {
     }
 }
 
+impl MapInto<BTreeMap<String, String>> for SharedMap {
+    fn map_into(self) -> BTreeMap<String, String> {
+        Self::unwrap_or_clone(self)
+    }
+}
+
+impl MapInto<SharedMap> for BTreeMap<String, String> {
+    fn map_into(self) -> SharedMap {
+        self.into()
+    }
+}
+
 macro_rules! one_into {
     ($($from:ident => $to:ident),* $(,)?) => {
         $(
@@ -167,8 +181,8 @@ same_fields!(
         into { kind, token }
         text { boot_id }
 );
-same_fields!(StoredLearned, Learned { capacity, allocatable, labels, at_ms } into { taints });
-same_fields!(StoredBackup, NodeBackup { labels, annotations, cordoned } into { taints });
+same_fields!(StoredLearned, Learned { at_ms } into { capacity, allocatable, labels, taints });
+same_fields!(StoredBackup, NodeBackup { annotations, cordoned } into { labels, taints });
 same_fields!(
     StoredMachine,
     MachineRecord { proven_at_ms, boots_s, last_off_at_ms, provider_id, last_ask }

@@ -55,14 +55,14 @@ fn full_machine() -> MachineRecord {
             by: "user ann".to_owned(),
         })),
         learned: Some(Box::new(Learned {
-            capacity: map("cpu", "4"),
-            allocatable: map("cpu", "3800m"),
-            labels: map("zone", "attic"),
+            capacity: map("cpu", "4").into(),
+            allocatable: map("cpu", "3800m").into(),
+            labels: map("zone", "attic").into(),
             taints: vec![taint.clone()],
             at_ms: 12,
         })),
         node_backup: Some(Box::new(NodeBackup {
-            labels: map("rack", "1"),
+            labels: map("rack", "1").into(),
             annotations: map("note", "loud"),
             taints: vec![taint],
             cordoned: true,
