@@ -125,7 +125,7 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
             let called_back = !stopping.order_left
                 && !matches!(
                     stopping.step,
-                    Step::Ordered { .. } | Step::GoingDown { .. } | Step::Appearing { .. }
+                    Step::GoingDown { .. } | Step::Appearing { .. }
                 );
             if called_back && let Some(machine) = lab.machines.get_mut(id) {
                 machine.end();

@@ -50,10 +50,12 @@ pub(crate) struct Stopping {
     last: Option<CommandId>,
     /// An order may have reached the machine and was not refused: it cannot be called back.
     pub(crate) order_left: bool,
-    /// It goes on from before a restart.
-    resumed: bool,
     /// One of those went to the machine's own agent: what becomes of another, to its BMC, says nothing about it.
     agent_told: bool,
+    /// Both as they were before the latest order, which may turn out not to have left.
+    before_last: (bool, bool),
+    /// It goes on from before a restart.
+    resumed: bool,
     /// When the last order was sent, or may have been before a restart.
     last_sent_ms: u64,
     told_late: bool,
@@ -195,8 +197,9 @@ fn enter(machine: &mut Machine, gate: u64, step: Step, by: &str, ctx: &Ctx<'_>) 
         failures: 0,
         last: None,
         order_left: false,
-        resumed: false,
         agent_told: false,
+        before_last: (false, false),
+        resumed: false,
         last_sent_ms: ctx.now.boot_ms,
         told_late: false,
         drain: None,

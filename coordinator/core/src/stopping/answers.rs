@@ -89,9 +89,8 @@ pub(crate) fn not_sent(machine: &mut Machine, command: &CommandId) {
     let Phase::Stopping(stopping) = &mut machine.phase else {
         return;
     };
-    if stopping.last.as_ref() == Some(command) && stopping.tries == 1 && !stopping.resumed {
-        stopping.order_left = false;
-        stopping.agent_told = false;
+    if stopping.last.as_ref() == Some(command) {
+        (stopping.order_left, stopping.agent_told) = stopping.before_last;
     }
 }
 
@@ -105,6 +104,14 @@ pub(crate) fn reported(machine: &mut Machine, report: &Report, agents: &Agents, 
         || operation.as_ref().is_some_and(|op| op.id == report.command);
     if !ours {
         return;
+    }
+    // Whoever takes it up has received it, whatever was said of its way.
+    if matches!(
+        report.state,
+        ReportState::Accepted | ReportState::Running | ReportState::Done
+    ) {
+        stopping.order_left = true;
+        stopping.agent_told |= report.agent == machine.spec.agent;
     }
     match report.state {
         ReportState::Accepted => machine.explain(

@@ -111,13 +111,13 @@ fn order_agent(
         id,
         ctx,
     ));
-    stopping.agent_told = true;
     sent(
         machine,
         stopping,
         format!("Power-off sent to agent {agent}"),
         ctx,
     );
+    stopping.agent_told = true;
     true
 }
 
@@ -161,6 +161,7 @@ fn sent(machine: &mut Machine, stopping: &mut Stopping, message: String, ctx: &m
         stopping.started_ms = ctx.now.boot_ms;
     }
     stopping.tries += 1;
+    stopping.before_last = (stopping.order_left, stopping.agent_told);
     stopping.order_left = true;
     stopping.last_sent_ms = ctx.now.boot_ms;
     stopping.step = Step::Ordered {

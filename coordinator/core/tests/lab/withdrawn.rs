@@ -1,8 +1,8 @@
 //! Orders that nobody stands behind any more, that were lost, or that only half of the world has heard of.
 
 use coordinator_core::{
-    Answer, Ask, Fact, InstanceState, Joins, MachineId, MachineSpec, OverridePower, PhaseName,
-    PowerPolicy, Request, Verb,
+    Answer, Ask, Fact, InstanceState, Joins, MachineId, MachineSpec, NotSent, OverridePower,
+    PhaseName, PowerPolicy, Request, Verb,
 };
 
 use crate::declare::{bmc, delete, group, group_id, increase, kubelet, lab, machine_spec};
@@ -265,4 +265,43 @@ fn a_decrease_leaves_a_machine_alone_whose_kubelet_has_registered() {
     let group = world.lab.view(now).groups[&group_id()].clone();
     assert_eq!(group.target, 1);
     assert_eq!(phase(&mut world, "k2"), PhaseName::Waking);
+}
+
+/// Nothing of the latest order has left, the broker says.
+fn has_not_left(world: &mut World) {
+    let last = world.commands.last().expect("an order").clone();
+    world.tell(Fact::NotSent {
+        agent: last.agent,
+        command: last.id,
+        why: NotSent::NoWay,
+    });
+}
+
+#[test]
+fn a_stop_that_never_left_is_not_sent_once_it_was_taken_back() {
+    for released_first in [true, false] {
+        let mut world = running(lab(1), 1);
+        world.drop_reports = true;
+        world.sims.get_mut("m1").expect("m1").ignores_stop = true;
+        assert_eq!(
+            ask(&mut world, "one", power(OverridePower::Off)),
+            Answer::Done
+        );
+        while power_offs(&world) == 0 {
+            world.run_for(10);
+        }
+        if released_first {
+            assert_eq!(ask(&mut world, "two", Ask::Release), Answer::Done);
+            has_not_left(&mut world);
+        } else {
+            has_not_left(&mut world);
+            assert_eq!(ask(&mut world, "two", Ask::Release), Answer::Done);
+        }
+        world.sims.get_mut("m1").expect("m1").ignores_stop = false;
+        let sent = power_offs(&world);
+        world.run_for(900_000);
+        assert_eq!(power_offs(&world), sent, "released first: {released_first}");
+        assert!(world.sims["m1"].on);
+        assert_eq!(phase(&mut world, "m1"), PhaseName::Running);
+    }
 }
