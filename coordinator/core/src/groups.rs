@@ -145,16 +145,22 @@ impl Group {
         if self.in_flight.is_some() || record.sequence <= self.record.sequence {
             return;
         }
-        self.remembered = record.last_increase.as_ref().and_then(|increase| {
+        self.hold(record);
+        self.recall(ctx);
+        self.in_doubt = false;
+    }
+
+    /// The increase that is stored is the one whose repetition is recognised.
+    fn recall(&mut self, ctx: &Ctx<'_>) {
+        let last = self.record.last_increase.as_ref();
+        self.remembered = last.and_then(|increase| {
             let age_ms = u64::try_from(ctx.now.wall_ms.checked_sub(increase.at_ms)?).ok()?;
             Some(Remembered {
                 delta: increase.delta,
                 at_ms: ctx.now.boot_ms.checked_sub(age_ms)?,
-                sequence: record.sequence,
+                sequence: self.record.sequence,
             })
         });
-        self.hold(record);
-        self.in_doubt = false;
     }
 
     /// Whether it is not known if the last commit was stored.
@@ -190,8 +196,8 @@ impl Group {
     }
 
     /// A commit did not happen: its changes are first in the queue again, for those callers of it that still wait.
-    fn requeue(&mut self, flight: InFlight) {
-        self.remembered = None;
+    fn requeue(&mut self, flight: InFlight, ctx: &Ctx<'_>) {
+        self.recall(ctx);
         let growth = flight.changes.iter().rev().find_map(|c| match c.what {
             What::Increase(growth) => Some(growth),
             What::Add { .. } | What::Remove { .. } => None,

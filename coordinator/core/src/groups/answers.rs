@@ -25,7 +25,7 @@ pub(crate) fn committed(lab: &mut Lab, id: &GroupId, sequence: u64, ctx: &mut Ct
 }
 
 /// Somebody else moved the sequence: the same changes are applied to what is stored now.
-pub(crate) fn lost(lab: &mut Lab, id: &GroupId, record: GroupRecord, _ctx: &mut Ctx<'_>) {
+pub(crate) fn lost(lab: &mut Lab, id: &GroupId, record: GroupRecord, ctx: &mut Ctx<'_>) {
     let Some(group) = lab.groups.get_mut(id) else {
         return;
     };
@@ -34,7 +34,7 @@ pub(crate) fn lost(lab: &mut Lab, id: &GroupId, record: GroupRecord, _ctx: &mut 
     let Some(flight) = group.in_flight.take() else {
         return;
     };
-    group.requeue(flight);
+    group.requeue(flight, ctx);
 }
 
 /// The commit was too late for the caller with the least time: that one is told, and the others' changes are tried again.
@@ -53,7 +53,7 @@ fn too_late(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
         caller.reject_late(ctx);
     }
     if let Some(group) = lab.groups.get_mut(id) {
-        group.requeue(flight);
+        group.requeue(flight, ctx);
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn failed(lab: &mut Lab, id: &GroupId, fault: StoreFault, ctx: &mut C
     let Some(group) = lab.groups.get_mut(id) else {
         return;
     };
-    group.remembered = None;
+    group.recall(ctx);
     group.retry_ms = Some(ctx.now.boot_ms.saturating_add(ctx.policy.store_retry_ms));
     let Some(flight) = group.in_flight.take() else {
         return;

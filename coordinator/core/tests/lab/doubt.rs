@@ -57,6 +57,17 @@ fn an_increase_in_doubt_adds_to_what_is_stored_and_to_nothing_else() {
 }
 
 #[test]
+fn an_increase_that_is_repeated_although_it_was_stored_wakes_nothing_more() {
+    let mut world = in_doubt();
+    world.store = Store::Up;
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(120_000);
+    assert_eq!(world.woken().len(), 1);
+    let now = world.now();
+    assert_eq!(world.lab.view(now).groups[&group_id()].target, 1);
+}
+
+#[test]
 fn a_write_that_was_not_taken_can_never_be_taken_later() {
     let mut world = World::new(lab(3));
     world.run_for(60_000);
