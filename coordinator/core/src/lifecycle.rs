@@ -92,18 +92,19 @@ pub(crate) fn may_act(machine: &Machine, group: Option<&Group>) -> bool {
         && group.is_some_and(is_free)
 }
 
-/// An order for a machine that is wanted (again) is void, unless a removal is on its way.
+/// An order for a machine that is wanted (again) is void, unless a removal is on its way. A proof stops what is wanted, but not
+/// against a person's later word, and does not wait for that to end.
 fn void_order(lab: &mut Lab, id: &MachineId, listed: bool) {
     let leaving = lab.removals.iter().any(|r| r.machines.contains(id));
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
-    let stands = machine
-        .record
-        .order
-        .as_ref()
-        .is_some_and(|order| order.then_wake && !matches!(machine.phase, Phase::Off));
-    if listed && !leaving && !stands && machine.record.order.take().is_some() {
+    let order = machine.record.order.as_ref();
+    let proves = order.is_some_and(|order| order.then_wake);
+    let overruled = machine.record.override_.is_some() || machine.spec.power != PowerPolicy::Auto;
+    let stands = proves && !matches!(machine.phase, Phase::Off);
+    let void = (proves && overruled) || (listed && !leaving && !stands);
+    if void && machine.record.order.take().is_some() {
         machine.touch();
     }
 }

@@ -371,8 +371,11 @@ fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
             "{id} is {}, a proof starts from running",
             machine.phase_name().as_str()
         )),
-        (Ask::Prove, Phase::Running) if is_kept_on(machine) => refuse(format!(
-            "{id} is kept on by hand: release it first, a proof stops it once"
+        (Ask::Prove, Phase::Running) if machine.record.override_.is_some() => refuse(format!(
+            "{id} is kept on or off by hand: release it first, a proof stops it once and wakes it again"
+        )),
+        (Ask::Prove, Phase::Running) if machine.spec.power != PowerPolicy::Auto => refuse(format!(
+            "{id} is declared to be always on or off: declare power: Auto first, a proof stops it once and wakes it again"
         )),
         (Ask::Power { .. } | Ask::Release | Ask::Retry | Ask::ConfirmOff | Ask::Prove, _) => Ok(()),
     }
@@ -382,10 +385,4 @@ fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
 fn could_be_heard(lab: &Lab, machine: &Machine) -> bool {
     let since_ms = lab.links.listening_since(machine.spec.joins);
     since_ms.is_some_and(|at| lab.now_ms >= at.saturating_add(lab.policy.grace_ms))
-}
-
-/// A person wants it on for now.
-fn is_kept_on(machine: &Machine) -> bool {
-    let held = machine.record.override_.as_ref();
-    held.is_some_and(|held| held.power == OverridePower::Running)
 }

@@ -2,11 +2,12 @@
 
 use coordinator_core::{
     Answer, Ask, Concern, Fact, GroupSpec, InstanceState, Joins, MachineId, MachineSpec,
-    MachineView, NodeSeen, OverridePower, PhaseName, RejectedKind, Request,
+    MachineView, NodeSeen, OverridePower, PhaseName, PodStanding, PowerPolicy, RejectedKind,
+    Request,
 };
 
 use crate::declare::{
-    bmc, delete, group, group_id, group_spec, increase, kubelet, lab, machine, machine_spec,
+    bmc, delete, group, group_id, group_spec, increase, kubelet, lab, machine, machine_spec, pod,
 };
 use crate::steps::{phase, running};
 use crate::world::World;
@@ -91,6 +92,52 @@ fn a_proof_stops_once_and_wakes_once_and_then_the_machine_counts() {
     assert_eq!(world.call(person("m1", "a", Ask::Prove)), Answer::Done);
     world.run_for(300_000);
     assert_eq!(world.stops("m1"), 1);
+}
+
+#[test]
+fn no_proof_is_taken_against_what_keeps_the_machine_on_or_off() {
+    let declared = |power| {
+        Fact::MachineApplied(MachineSpec {
+            power,
+            ..machine_spec("m1")
+        })
+    };
+    let by_hand = |power| Ask::Power {
+        power,
+        until_ms: None,
+    };
+    for power in [PowerPolicy::AlwaysOn, PowerPolicy::AlwaysOff] {
+        let mut world = running(lab(1), 1);
+        world.tell(declared(power));
+        let answer = world.call(person("m1", "a", Ask::Prove));
+        assert!(matches!(answer, Answer::Rejected(_)), "{power:?}");
+    }
+    let mut world = running(lab(1), 1);
+    world.call(person("m1", "a", by_hand(OverridePower::Off)));
+    let answer = world.call(person("m1", "b", Ask::Prove));
+    assert!(matches!(answer, Answer::Rejected(_)));
+}
+
+#[test]
+fn a_proof_does_not_outlive_what_overrules_it() {
+    let mut world = running(vec![group(), kubelet("m1")], 1);
+    world
+        .pods
+        .insert("m1".into(), vec![pod("p", PodStanding::Bare)]);
+    assert_eq!(world.call(person("m1", "a", Ask::Prove)), Answer::Done);
+    world.run_for(5_000);
+    assert_eq!(phase(&mut world, "m1"), PhaseName::Stopping);
+    let on = Ask::Power {
+        power: OverridePower::Running,
+        until_ms: None,
+    };
+    assert_eq!(world.call(person("m1", "b", on)), Answer::Done);
+    world.run_for(5_000);
+    world.pods.clear();
+    assert_eq!(world.call(person("m1", "c", Ask::Release)), Answer::Done);
+    world.run_for(600_000);
+    assert_eq!(phase(&mut world, "m1"), PhaseName::Running);
+    assert_eq!(world.stops("m1"), 0);
 }
 
 #[test]
