@@ -256,6 +256,7 @@ fn give_back(lab: &mut Lab, id: &GroupId, surplus: usize, ctx: &mut Ctx<'_>) {
                 machines,
                 by: String::from("targetSize"),
                 caller: None,
+                spares_registered: false,
             },
             ctx,
         );

@@ -86,11 +86,10 @@ pub(crate) enum What {
     Increase(Growth),
     /// These machines, for this reason.
     Add { machines: Vec<MachineId> },
-    /// Without these machines; a removal is named where one waits for it.
-    Remove {
-        machines: Vec<MachineId>,
-        removal: Option<u64>,
-    },
+    /// Without these machines.
+    Remove { machines: Vec<MachineId> },
+    /// Without those that a removal gives back.
+    GiveBack(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -200,7 +199,7 @@ impl Group {
         self.recall(ctx);
         let growth = flight.changes.iter().rev().find_map(|c| match c.what {
             What::Increase(growth) => Some(growth),
-            What::Add { .. } | What::Remove { .. } => None,
+            What::Add { .. } | What::Remove { .. } | What::GiveBack(_) => None,
         });
         let (mut again, mut joined) = (flight.changes, flight.callers);
         again.retain(|change| {
@@ -269,7 +268,7 @@ fn join_repetitions(lab: &mut Lab, id: &GroupId, ctx: &Ctx<'_>) {
     for change in queue {
         let repeats = match change.what {
             What::Increase(growth) => !other_change && group.repeats(growth, ctx),
-            What::Add { .. } | What::Remove { .. } => false,
+            What::Add { .. } | What::Remove { .. } | What::GiveBack(_) => false,
         };
         match (repeats, change.caller, group.in_flight.as_mut()) {
             (true, Some(caller), Some(flight)) => flight.callers.push(caller),
@@ -376,17 +375,24 @@ fn apply(
             }
             Ok(())
         }
-        What::Remove { machines, removal } => {
-            if removal.is_some() {
-                permission::check_minimum(lab, id, &record.wanted, machines)?;
-            }
-            let before = record.wanted.len();
-            record.wanted.retain(|machine| !machines.contains(machine));
-            if record.wanted.len() != before {
-                forget_increase(lab, id, record);
-            }
+        What::Remove { machines } => {
+            remove(lab, id, record, machines);
             Ok(())
         }
+        What::GiveBack(removal) => {
+            let machines = removal::leaving(lab, *removal);
+            permission::check_minimum(lab, id, &record.wanted, &machines)?;
+            remove(lab, id, record, &machines);
+            Ok(())
+        }
+    }
+}
+
+fn remove(lab: &mut Lab, id: &GroupId, record: &mut GroupRecord, machines: &[MachineId]) {
+    let before = record.wanted.len();
+    record.wanted.retain(|machine| !machines.contains(machine));
+    if record.wanted.len() != before {
+        forget_increase(lab, id, record);
     }
 }
 
@@ -433,11 +439,7 @@ fn increase(
 
 /// A change that is given up takes what was prepared for it back.
 fn undo(lab: &mut Lab, change: &Change) {
-    if let What::Remove {
-        removal: Some(removal),
-        ..
-    } = &change.what
-    {
+    if let What::GiveBack(removal) = &change.what {
         removal::undo(lab, *removal);
     }
 }
@@ -447,11 +449,7 @@ fn finish(lab: &mut Lab, flight: &InFlight, ctx: &mut Ctx<'_>) {
         ctx.answer(caller.ticket, Answer::Done);
     }
     for change in &flight.changes {
-        if let What::Remove {
-            removal: Some(removal),
-            ..
-        } = &change.what
-        {
+        if let What::GiveBack(removal) = &change.what {
             removal::finish(lab, *removal);
         }
     }

@@ -22,7 +22,9 @@ use crate::stopping::{Outcome, Step, Surroundings};
 use crate::view::Wish;
 use crate::why::Why;
 use crate::wishes::Wished;
-use crate::{choice, node, permission, power, sightings, stopping, upkeep, waking, wishes};
+use crate::{
+    choice, node, permission, power, removal, sightings, stopping, upkeep, waking, wishes,
+};
 
 /// Commands that are remembered to tell a report's machine; older ones no longer matter.
 const COMMANDS_KEPT: usize = 8192;
@@ -80,8 +82,7 @@ fn is_not_the_autoscalers(machine: &Machine) -> bool {
 /// Ends the wish for a machine. That is no order: its power stays as it is.
 fn take_out(lab: &mut Lab, id: &MachineId) {
     let machines = vec![id.clone()];
-    let removal = None;
-    push(lab, id, What::Remove { machines, removal });
+    push(lab, id, What::Remove { machines });
 }
 
 /// Power may be moved: the group is neither paused nor frozen, the declaration is sound.
@@ -116,6 +117,9 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
     };
     if machine.record.outage == Some(Outage::SwitchedOff) {
         return drop_switched_off(lab, id, listed);
+    }
+    if wished.wish == Wish::Off && removal::is_open(lab, id) {
+        return;
     }
     match (wished.wish, machine.phase.clone()) {
         (Wish::Running, Phase::Off | Phase::Unknown(_) | Phase::WakeFailed(_)) => {

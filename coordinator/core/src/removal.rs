@@ -1,7 +1,7 @@
 //! Giving machines back: fence their Nodes and store the orders first, then commit the smaller group.
 //!
 //! In: machines to remove, with or without a waiting caller. Out: fences, records, one change of the group.
-//! Holds: an order takes effect only once its machine is no longer wanted; an order that never got that far is void.
+//! Holds: an order takes effect only once the removal that made it is stored; one that never gets that far is void.
 //! Not here: whether a machine may be stopped at all (`permission`).
 
 use alloc::boxed::Box;
@@ -12,10 +12,11 @@ use alloc::vec::Vec;
 
 use crate::actions::{Action, RejectedKind};
 use crate::groups::{Caller, Change, What};
-use crate::ids::{GroupId, MachineId};
+use crate::ids::{CommandId, GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
 use crate::machine::{AwaitedRecord, AwaitedState, Machine, Phase};
 use crate::node;
+use crate::permission::is_registered;
 use crate::record::OffOrder;
 use crate::spec::Joins;
 
@@ -26,6 +27,10 @@ pub(crate) struct Removal {
     pub(crate) group: GroupId,
     pub(crate) machines: Vec<MachineId>,
     caller: Option<Caller>,
+    /// Only what has not joined by the time it is stored leaves.
+    spares_registered: bool,
+    /// The orders that it has made, which stand or fall with it.
+    orders: Vec<(MachineId, CommandId)>,
     fencing: BTreeSet<MachineId>,
     /// Record versions that must be stored before the commit.
     recording: Vec<AwaitedRecord>,
@@ -40,6 +45,8 @@ pub(crate) struct Leaving {
     pub(crate) by: String,
     /// Who waits for it, and until when.
     pub(crate) caller: Option<Caller>,
+    /// Whether machines whose Nodes register meanwhile stay.
+    pub(crate) spares_registered: bool,
 }
 
 /// Starts a removal. With no machine left to remove it still answers its caller.
@@ -48,6 +55,7 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
         machines,
         by,
         caller,
+        spares_registered,
     } = leaving;
     let number = lab.removals.iter().map(|r| r.number).max().unwrap_or(0) + 1;
     let mut removal = Removal {
@@ -55,6 +63,8 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
         group: group.clone(),
         machines,
         caller,
+        spares_registered,
+        orders: Vec::new(),
         fencing: BTreeSet::new(),
         recording: Vec::new(),
         refused: None,
@@ -69,6 +79,7 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
             continue;
         }
         if machine.record.order.is_none() {
+            removal.orders.push((id.clone(), order_id.clone()));
             machine.record.order = Some(Box::new(OffOrder {
                 id: order_id,
                 by: by.clone(),
@@ -175,10 +186,7 @@ pub(crate) fn run(lab: &mut Lab, ctx: &mut Ctx<'_>) {
             continue;
         };
         removal.pushed = true;
-        let what = What::Remove {
-            machines: removal.machines.clone(),
-            removal: Some(number),
-        };
+        let what = What::GiveBack(number);
         let change = Change {
             what,
             caller: removal.caller,
@@ -210,23 +218,64 @@ fn give_up(lab: &mut Lab, number: u64, refused: Option<String>, ctx: &mut Ctx<'_
     }
 }
 
-/// The commit is durable: the orders stand.
-pub(crate) fn finish(lab: &mut Lab, number: u64) {
-    lab.removals.retain(|r| r.number != number);
+/// The machines that leave if it is stored now. Where those that registered meanwhile are spared, they stay from here on.
+pub(crate) fn leaving(lab: &mut Lab, number: u64) -> Vec<MachineId> {
+    let Some(at) = lab.removals.iter().position(|r| r.number == number) else {
+        return Vec::new();
+    };
+    let registered = |id: &MachineId| lab.machines.get(id).is_some_and(|m| is_registered(m));
+    let joined: BTreeSet<MachineId> = match &lab.removals[at] {
+        removal if removal.spares_registered => {
+            let joined = removal.machines.iter().filter(|id| registered(id));
+            joined.cloned().collect()
+        }
+        _ => BTreeSet::new(),
+    };
+    let removal = &mut lab.removals[at];
+    removal.machines.retain(|id| !joined.contains(id));
+    let leaving = removal.machines.clone();
+    let spared: Vec<_> = removal
+        .orders
+        .extract_if(.., |(id, _)| joined.contains(id))
+        .collect();
+    withdraw(lab, spared);
+    leaving
 }
 
-/// The removal failed: the orders it had prepared are void. `lifecycle` takes taint and cordon off again.
-pub(crate) fn undo(lab: &mut Lab, number: u64) {
+/// Whether its order waits for a removal to be stored.
+pub(crate) fn is_open(lab: &Lab, id: &MachineId) -> bool {
+    let mut orders = lab.removals.iter().flat_map(|removal| &removal.orders);
+    orders.any(|(machine, _)| machine == id)
+}
+
+/// The commit is durable: the orders stand, whatever becomes of others that wanted the same machines.
+pub(crate) fn finish(lab: &mut Lab, number: u64) {
     let Some(at) = lab.removals.iter().position(|r| r.number == number) else {
         return;
     };
-    let removal = lab.removals.remove(at);
-    for id in &removal.machines {
-        let shared = lab.removals.iter().any(|r| r.machines.contains(id));
-        let wanted = lab.groups.get(&removal.group).is_some_and(|g| g.wants(id));
-        if let Some(machine) = lab.machines.get_mut(id).filter(|_| wanted && !shared)
-            && machine.record.order.take().is_some()
+    let done = lab.removals.remove(at);
+    for other in &mut lab.removals {
+        other.orders.retain(|(id, _)| !done.machines.contains(id));
+    }
+}
+
+/// The removal failed: the orders that it had made are void. `lifecycle` takes taint and cordon off again.
+pub(crate) fn undo(lab: &mut Lab, number: u64) {
+    if let Some(at) = lab.removals.iter().position(|r| r.number == number) {
+        let removal = lab.removals.remove(at);
+        withdraw(lab, removal.orders);
+    }
+}
+
+/// Makes orders void that no other removal counts on.
+fn withdraw(lab: &mut Lab, orders: Vec<(MachineId, CommandId)>) {
+    for (id, order) in orders {
+        if let Some(heir) = lab.removals.iter_mut().find(|r| r.machines.contains(&id)) {
+            heir.orders.push((id, order));
+        } else if let Some(machine) = lab.machines.get_mut(&id)
+            && machine.record.order.as_ref().is_some_and(|o| o.id == order)
         {
+            machine.record.order = None;
             machine.touch();
         }
     }

@@ -127,6 +127,7 @@ fn decrease(
             machines,
             by,
             caller: Some(caller),
+            spares_registered: true,
         },
         ctx,
     );
@@ -172,6 +173,7 @@ fn delete(
             machines,
             by,
             caller: Some(caller),
+            spares_registered: false,
         },
         ctx,
     );

@@ -120,9 +120,9 @@ fn a_machine_that_only_its_bmc_sees_is_stopped_by_its_bmc_once_its_boot_is_overd
     assert_eq!(phase(&mut world, "m1"), PhaseName::Off);
 }
 
-#[test]
-fn a_running_machine_beyond_the_size_of_its_group_is_stopped_when_it_is_named() {
-    let mut world = running(lab(2), 2);
+/// Two machines with kubelets run, and their group has room for the first alone.
+fn one_beyond() -> World {
+    let mut world = running(vec![group(), kubelet("m1"), kubelet("m2")], 2);
     let one = coordinator_core::GroupSpec {
         max_size: Some(1),
         ..crate::declare::group_spec()
@@ -135,6 +135,12 @@ fn a_running_machine_beyond_the_size_of_its_group_is_stopped_when_it_is_named() 
     let now = world.now();
     let listed = world.lab.view(now).groups[&group_id()].instances.len();
     assert_eq!(listed, 1, "no room for it");
+    world
+}
+
+#[test]
+fn a_running_machine_beyond_the_size_of_its_group_is_stopped_when_it_is_named() {
+    let mut world = one_beyond();
     assert!(world.sims["m2"].on);
     assert_eq!(world.call(delete(&["m2"])), Answer::Done);
     world.run_for(180_000);
@@ -304,4 +310,58 @@ fn a_stop_that_never_left_is_not_sent_once_it_was_taken_back() {
         assert!(world.sims["m1"].on);
         assert_eq!(phase(&mut world, "m1"), PhaseName::Running);
     }
+}
+
+#[test]
+fn a_decrease_spares_a_machine_whose_kubelet_registers_before_it_is_stored() {
+    let mut world = World::new(vec![group(), kubelet("k1"), kubelet("k2")]);
+    world.sims.get_mut("k1").expect("k1").never_boots = true;
+    world.sims.get_mut("k2").expect("k2").never_boots = true;
+    world.run_for(15_000);
+    assert_eq!(world.call(increase(2, 0)), Answer::Done);
+    world.run_for(5_000);
+    let ticket = world.ask(crate::declare::decrease(-2));
+    world.settle();
+    world.tell(Fact::NodeSeen(coordinator_core::NodeSeen {
+        name: "k2".into(),
+        uid: "new".into(),
+        ..coordinator_core::NodeSeen::default()
+    }));
+    world.run_for(1_000);
+    assert_eq!(world.answers[&ticket].1, Answer::Done);
+    assert_eq!(
+        world.store_groups[&group_id()].wanted,
+        [MachineId::new("k2")]
+    );
+    assert_eq!(world.store_machines[&MachineId::new("k2")].order, None);
+    assert_eq!(phase(&mut world, "k2"), PhaseName::Waking);
+}
+
+#[test]
+fn a_refused_delete_stops_nothing_of_what_it_names() {
+    let mut world = one_beyond();
+    world.fences_fail = true;
+    let answer = world.call(delete(&["m1", "m2"]));
+    assert!(matches!(answer, Answer::Rejected(_)), "{answer:?}");
+    world.fences_fail = false;
+    world.run_for(600_000);
+    for name in ["m1", "m2"] {
+        assert!(world.sims[name].on, "{name}: {:?}", world.reasons());
+        assert_eq!(
+            world.store_machines[&MachineId::new(name)].order,
+            None,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_delete_whose_group_goes_meanwhile_leaves_no_order_behind() {
+    let mut world = running(vec![group(), kubelet("k1")], 1);
+    let ticket = world.ask(delete(&["k1"]));
+    world.settle();
+    world.tell(Fact::GroupRemoved(group_id()));
+    world.run_for(10_000);
+    assert!(matches!(world.answers[&ticket].1, Answer::Rejected(_)));
+    assert_eq!(world.store_machines[&MachineId::new("k1")].order, None);
 }
