@@ -12,10 +12,11 @@ use alloc::vec::Vec;
 
 use crate::actions::{Action, Answer, Rejected, RejectedKind};
 use crate::agents::Agents;
+use crate::awaited::AwaitedRecord;
 use crate::facts::{Fact, NodeSeen, Request};
 use crate::groups::{Caller, Group};
 use crate::ids::{AgentId, CommandId, GroupId, MachineId, Mint, Now, Ticket};
-use crate::machine::{AwaitedRecord, Machine};
+use crate::machine::Machine;
 use crate::names::Names;
 use crate::policy::{AutoscalerVersion, Policy};
 use crate::record::{GroupRecord, MachineRecord};

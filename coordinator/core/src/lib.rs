@@ -18,6 +18,7 @@ extern crate std;
 
 mod actions;
 mod agents;
+mod awaited;
 mod choice;
 mod concerns;
 mod facts;

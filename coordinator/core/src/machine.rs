@@ -9,9 +9,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::actions::{Action, Command, Event, Severity, Subject, Verb};
+use crate::awaited::AwaitedRecord;
 use crate::concerns::Concerns;
 use crate::ids::{AgentId, CommandId, MachineId, Token};
-use crate::lab::{Ctx, Lab, Sent};
+use crate::lab::{Ctx, Sent};
 use crate::policy::ProviderScheme;
 use crate::record::{MachineRecord, Operation, OperationKind, Outage};
 use crate::seen::{BmcReading, Seen};
@@ -32,7 +33,7 @@ pub(crate) struct Machine {
     pub(crate) message: Arc<str>,
     pub(crate) seen: Seen,
     /// Above every version that an earlier declaration of the same machine has used.
-    first_version: u64,
+    pub(crate) first_version: u64,
     /// Counts the records handed to the store.
     version: u64,
     /// The last version that the store confirmed.
@@ -49,6 +50,8 @@ pub(crate) struct Machine {
     pub(crate) concerns: Concerns,
     /// A core Node has been standing there for a while although it is off.
     pub(crate) old_node: bool,
+    /// The end of a power cut by the wall clock, and what that was on the boot clock.
+    power_cut: Option<(i64, u64)>,
     /// What it brought less of than was promised, in this boot; in words.
     pub(crate) fell_short: Option<String>,
 }
@@ -112,6 +115,7 @@ impl Machine {
             presence: Presence::Silent,
             concerns: Concerns::new(),
             old_node: false,
+            power_cut: None,
             fell_short: None,
         }
     }
@@ -426,14 +430,20 @@ impl Machine {
     }
 
     /// Until when it may start by itself after a power cut, boot clock, milliseconds; `None` once that is over.
-    pub(crate) fn may_start_until(&self, ctx: &mut Ctx<'_>) -> Option<u64> {
+    pub(crate) fn may_start_until(&mut self, ctx: &mut Ctx<'_>) -> Option<u64> {
         let Some(Outage::PowerCut { until_ms }) = self.record.outage else {
             return None;
         };
-        // A clock that was set back meanwhile must not stretch it.
-        let left_ms = ctx.until_wall(until_ms).min(ctx.policy.power_cut_hold_ms);
-        let until_ms = ctx.now.boot_ms.saturating_add(left_ms);
-        (!ctx.due(until_ms)).then_some(until_ms)
+        // Reckoned once: a clock that is set back meanwhile must not stretch it.
+        let ends_ms = match self.power_cut {
+            Some((wall_ms, boot_ms)) if wall_ms == until_ms => boot_ms,
+            Some(_) | None => {
+                let left_ms = ctx.until_wall(until_ms).min(ctx.policy.power_cut_hold_ms);
+                ctx.now.boot_ms.saturating_add(left_ms)
+            }
+        };
+        self.power_cut = Some((until_ms, ends_ms));
+        (!ctx.due(ends_ms)).then_some(ends_ms)
     }
 
     /// True while it is left out because it did not start.
@@ -451,33 +461,6 @@ impl Machine {
             && self.record.power.state == crate::record::PowerState::Unknown
             && self.seen.node.is_none()
     }
-}
-
-/// A version of a machine's record that somebody waits for.
-#[derive(Clone, Debug)]
-pub(crate) struct AwaitedRecord {
-    pub(crate) machine: MachineId,
-    version: u64,
-}
-
-impl AwaitedRecord {
-    pub(crate) fn state(&self, lab: &Lab) -> AwaitedState {
-        match lab.machines.get(&self.machine) {
-            Some(machine) if self.version < machine.first_version => AwaitedState::Gone,
-            Some(machine) if machine.is_recorded(self.version) => AwaitedState::Stored,
-            Some(_) => AwaitedState::Open,
-            None => AwaitedState::Gone,
-        }
-    }
-}
-
-/// What became of a version that somebody waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AwaitedState {
-    Stored,
-    Open,
-    /// Its machine is not declared any more, or is another declaration by now.
-    Gone,
 }
 
 /// An agent that will take a command now.

@@ -11,10 +11,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::actions::{Action, RejectedKind};
+use crate::awaited::{AwaitedRecord, AwaitedState};
 use crate::groups::{Caller, Change, What};
 use crate::ids::{CommandId, GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
-use crate::machine::{AwaitedRecord, AwaitedState, Machine, Phase};
+use crate::machine::{Machine, Phase};
 use crate::node;
 use crate::permission::is_registered;
 use crate::record::OffOrder;

@@ -10,12 +10,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::actions::{Answer, RejectedKind};
+use crate::awaited::AwaitedState;
 use crate::choice;
 use crate::facts::{Ask, NodeRef, Request};
 use crate::groups::{Caller, Change, Group, Growth, What};
 use crate::ids::{GroupId, MachineId};
 use crate::lab::{Asked, Ctx, Lab};
-use crate::machine::{AwaitedState, Machine, Phase, Presence, Unknown};
+use crate::machine::{Machine, Phase, Presence, Unknown};
 use crate::permission;
 use crate::record::{OffOrder, Override, OverridePower, PowerRecord, PowerState, Witness};
 use crate::removal::{self, Leaving};

@@ -349,7 +349,7 @@ pub(crate) fn freeze(lab: &mut Lab, ctx: &mut Ctx<'_>) {
     for group in lab.groups.values_mut() {
         group.frozen_until_ms = None;
     }
-    for machine in lab.machines.values() {
+    for machine in lab.machines.values_mut() {
         if let Some(until_ms) = machine.may_start_until(ctx)
             && let Some(group) = lab.groups.get_mut(&machine.spec.group)
         {

@@ -376,7 +376,9 @@ fn tell_unanswered(machine: &mut Machine, waking: &mut Waking, agents: &Agents, 
     relays.sort();
     relays.dedup();
     let limit_ms = waking.limit_ms(machine, ctx.policy);
-    let give_up_ms = first.saturating_add(limit_ms);
+    let give_up_ms = first
+        .saturating_add(limit_ms)
+        .saturating_add(waking.blind_ms);
     let message = telling::unanswered(machine, (waking.sends, &relays), give_up_ms, ctx);
     machine.event(Severity::Warning, "WakeUnanswered", message.clone(), ctx);
     machine.explain(Why::WakeUnanswered, message);

@@ -55,6 +55,18 @@ fn a_power_cut_is_waited_out_over_a_restart() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_does_not_stretch_a_power_cut() {
+    let specs = ["r1", "r2"].map(|name| Fact::MachineApplied(bmc(name)));
+    let mut world = running([vec![group()], specs.to_vec()].concat(), 2);
+    cut_power(&mut world, &["r1", "r2"]);
+    world.run_for(100_000);
+    assert_eq!(mass_silences(&world), 1);
+    world.clock_back_ms = 3_600_000;
+    world.run_for(420_000);
+    assert!(world.sims["r1"].on && world.sims["r2"].on);
+}
+
+#[test]
 fn after_a_power_cut_and_a_restart_machines_without_a_bmc_are_woken_too() {
     let mut world = running(lab(3), 3);
     cut_power(&mut world, &["m1", "m2", "m3"]);

@@ -77,6 +77,8 @@ impl Sim {
 pub(crate) struct World {
     pub(crate) lab: Lab,
     pub(crate) now_ms: u64,
+    /// By how much the wall clock was set back.
+    pub(crate) clock_back_ms: i64,
     pub(crate) policy: Policy,
     pub(crate) sims: BTreeMap<String, Sim>,
     pub(crate) relays: BTreeMap<String, bool>,
@@ -130,6 +132,7 @@ impl World {
         let mut world = Self {
             lab: Lab::new(7, policy.clone()),
             now_ms: 1_000_000,
+            clock_back_ms: 0,
             policy,
             sims,
             relays: BTreeMap::from([("pi".to_owned(), true)]),
@@ -209,7 +212,7 @@ impl World {
     pub(crate) fn now(&self) -> Now {
         Now {
             boot_ms: self.now_ms,
-            wall_ms: WALL_MS + i64::try_from(self.now_ms).expect("small"),
+            wall_ms: WALL_MS + i64::try_from(self.now_ms).expect("small") - self.clock_back_ms,
         }
     }
 
