@@ -1,7 +1,7 @@
 //! Orders that nobody stands behind any more, that were lost, or that only half of the world has heard of.
 
 use coordinator_core::{
-    Answer, Ask, Fact, InstanceState, Joins, MachineId, MachineSpec, NotSent, OverridePower,
+    Answer, Ask, Fact, GroupRecord, InstanceState, Joins, MachineId, MachineSpec, NotSent, OverridePower,
     PhaseName, PowerPolicy, Request, Verb,
 };
 
@@ -241,7 +241,7 @@ fn a_wake_that_never_left_proves_nothing() {
         world.tell(Fact::NotSent {
             agent: command.agent,
             command: command.id,
-            why: coordinator_core::NotSent::NobodyListens,
+            why: NotSent::NobodyListens,
         });
     }
     world.relays.insert("pi".into(), false);
@@ -364,4 +364,22 @@ fn a_delete_whose_group_goes_meanwhile_leaves_no_order_behind() {
     world.run_for(10_000);
     assert!(matches!(world.answers[&ticket].1, Answer::Rejected(_)));
     assert_eq!(world.store_machines[&MachineId::new("k1")].order, None);
+}
+
+#[test]
+fn a_wish_that_the_store_has_lost_with_its_group_wakes_nothing_once_that_is_declared_anew() {
+    let mut world = running(vec![group(), Fact::MachineApplied(bmc("m1"))], 1);
+    world.tell(Fact::GroupRemoved(group_id()));
+    world.tell(Fact::GroupStored {
+        group: group_id(),
+        record: GroupRecord::default(),
+    });
+    world.store_groups.clear();
+    world.set_power("m1", false);
+    world.run_for(600_000);
+    let effects = world.effects.len();
+    world.tell(group());
+    world.run_for(600_000);
+    assert_eq!(world.effects.len(), effects);
+    assert!(!world.sims["m1"].on);
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use coordinator_core::{AgentId, Fact, GroupId, GroupSpec, MachineId, MachineSpec};
+use coordinator_core::{AgentId, Fact, GroupId, GroupRecord, GroupSpec, MachineId, MachineSpec};
 use coordinator_crds::{Group, Node};
 use kube::core::ObjectMeta;
 
@@ -142,7 +142,12 @@ impl Declared {
         facts.extend(differing(&groups, &self.told_groups).map(Fact::GroupApplied));
         facts.extend(differing(&machines, &self.told).map(Fact::MachineApplied));
         facts.extend(missing(&self.told, &machines).map(Fact::MachineRemoved));
-        facts.extend(missing(&self.told_groups, &groups).map(Fact::GroupRemoved));
+        for group in missing(&self.told_groups, &groups) {
+            facts.push(Fact::GroupRemoved(group.clone()));
+            // The wish for it was stored in the object, and went with it.
+            let record = GroupRecord::default();
+            facts.push(Fact::GroupStored { group, record });
+        }
         self.told_groups = groups;
         self.told = machines;
         facts

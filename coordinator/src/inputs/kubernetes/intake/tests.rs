@@ -275,7 +275,8 @@ fn machines_with_a_faulty_relation_are_told_so_and_cured_with_it() {
         [
             "machine nuc1 UnknownGroup",
             "machine nuc2 UnknownGroup",
-            "no group lab/workers"
+            "no group lab/workers",
+            "stored lab/workers 0"
         ]
     );
 }
