@@ -217,7 +217,7 @@ fn stop(lab: &mut Lab, id: &MachineId, wished: &Wished, ctx: &mut Ctx<'_>) {
     let by_person = machine.record.override_.as_deref().is_some_and(kept_off)
         || machine.record.order.as_ref().is_some_and(|o| o.then_wake);
     let allowed = match permission::protected(lab, machine) {
-        Some(protection) => Err(format!("{id} is not stopped: {}", protection.reason())),
+        Some(protection) => Err(format!("{id} is not stopped: {}", protection.in_words())),
         None if by_person && !machine.spec.wake.is_empty() => Ok(()),
         None => permission::may_stop(lab, machine),
     };

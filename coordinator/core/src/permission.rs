@@ -37,6 +37,24 @@ pub(crate) enum Protection {
 }
 
 impl Protection {
+    /// For people.
+    pub(crate) fn in_words(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "its Node belongs to the control plane (ControlPlane)",
+            Self::OwnMachine => "the coordinator runs on it (OwnMachine)",
+            Self::BrokerMachine => "the agents' broker runs on it (BrokerMachine)",
+            Self::LastRelay => {
+                "no other relay is heard that could wake it, or another machine of its segment or BMC credentials (LastRelay)"
+            }
+            Self::ForeignMac => {
+                "it has no network card with the declared wakeOnLAN.mac, so nobody could wake it again (ForeignMAC)"
+            }
+            Self::NodeRenamed => {
+                "its pods run under another Node's name, so nobody knows which they are (NodeRenamed)"
+            }
+        }
+    }
+
     /// The stable word.
     pub(crate) fn reason(self) -> &'static str {
         match self {
@@ -149,7 +167,7 @@ fn leaves(lab: &Lab, machine: &Machine) -> bool {
 pub(crate) fn may_stop(lab: &Lab, machine: &Machine) -> Result<(), String> {
     let id = machine.id();
     if let Some(protection) = protected(lab, machine) {
-        return Err(format!("{id} is not stopped: {}", protection.reason()));
+        return Err(format!("{id} is not stopped: {}", protection.in_words()));
     }
     if machine.spec.wake.is_empty() {
         return Err(format!("{id} has no way to be woken again"));

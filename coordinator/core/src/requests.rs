@@ -348,7 +348,7 @@ fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
         ));
     }
     if stops && let Some(protection) = permission::protected(lab, machine) {
-        return refuse(format!("{id} is not stopped: {}", protection.reason()));
+        return refuse(format!("{id} is not stopped: {}", protection.in_words()));
     }
     match (ask, &machine.phase) {
         (Ask::ConfirmOff, _) if !could_be_heard(lab, machine) => Err((

@@ -195,10 +195,16 @@ pub(crate) fn wake_failed(
             };
             let last = last.map_or_else(String::new, |last| format!("; last failure: {last}"));
             let (limit, usual) = (span(limit_ms), usual_boots(machine));
-            format!("{sight} in {limit} after {trains} wakes{usual}{last}{told}.")
+            // After a restart nobody knows how many there were before.
+            let after = match trains {
+                0 => String::new(),
+                1 => String::from(" after 1 wake"),
+                more => format!(" after {more} wakes"),
+            };
+            format!("{sight} in {limit}{after}{usual}{last}{told}.")
         }
         WakeFailure::Refused => format!(
-            "{} is not woken until that is mended: {}; {trains} wakes failed{told}.",
+            "{} is not woken until that is mended: {}; wakes that failed: {trains}{told}.",
             machine.id(),
             last.unwrap_or("no relay said why"),
         ),

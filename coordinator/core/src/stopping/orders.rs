@@ -195,7 +195,7 @@ pub(crate) fn hold_back(
     {
         return;
     }
-    let message = format!("Not stopped: {}", protection.reason());
+    let message = format!("Not stopped: {}", protection.in_words());
     wait_out(
         machine,
         stopping,

@@ -127,7 +127,11 @@ fn by_reason(picture: &Picture<'_>, status: &NodeStatus) -> Option<String> {
             until(picture, status),
             taken_back(node, status, name)
         ),
-        "StopRefused" | "StopTimedOut" | "NotStopped" => format!(
+        "NotStopped" => format!(
+            "nothing, if it is to stay on; else mend what is said above, or press the machine's button; {}.",
+            taken_back(node, status, name)
+        ),
+        "StopRefused" | "StopTimedOut" => format!(
             "look at its host: `homelab-agent check` there names maintenance, inhibitors and missing rights; \
              `homelabctl power release {name}` takes an override back."
         ),

@@ -37,13 +37,8 @@ pub(super) fn sentence(node: &Node, group: Option<&Group>, now_ms: i64) -> Strin
 }
 
 fn who(node: &Node, status: &NodeStatus, group: Option<&Group>, now_ms: i64) -> String {
-    match node.spec.power {
-        PowerPolicy::Unmanaged => {
-            return "its declaration says power: Unmanaged, so it is only watched".to_owned();
-        }
-        PowerPolicy::AlwaysOn => return "its declaration says power: AlwaysOn".to_owned(),
-        PowerPolicy::AlwaysOff => return "its declaration says power: AlwaysOff".to_owned(),
-        PowerPolicy::Auto => {}
+    if node.spec.power == PowerPolicy::Unmanaged {
+        return "its declaration says power: Unmanaged, so it is only watched".to_owned();
     }
     if let Some(held) = &status.override_ {
         let until = held.until.as_ref().map_or_else(
@@ -56,6 +51,11 @@ fn who(node: &Node, status: &NodeStatus, group: Option<&Group>, now_ms: i64) -> 
             PowerPolicy::Auto | PowerPolicy::Unmanaged => "as it is",
         };
         return format!("{} keeps it {what} {until}", held.by);
+    }
+    match node.spec.power {
+        PowerPolicy::AlwaysOn => return "its declaration says power: AlwaysOn".to_owned(),
+        PowerPolicy::AlwaysOff => return "its declaration says power: AlwaysOff".to_owned(),
+        PowerPolicy::Auto | PowerPolicy::Unmanaged => {}
     }
     let listed = group.filter(|group| lists(group, node));
     if let Some(order) = &status.ordered_off
