@@ -128,18 +128,21 @@ fn c27_machine_leaves_the_list_once_it_is_off_and_its_node_goes_after_that() -> 
         group.all_running().await?;
         group.stage.recorder.ask("c27a", Wish::Off);
         group.delete("c27a").await?;
+        let mut too_early = Vec::new();
         wait::until(LIMIT, "it is off and its Node is gone", async || {
             // In this order: what is seen later may only have gone further.
-            let node = group.stage.nodes().get_opt("c27a").await?;
-            let deleting = group.deleting().await?;
+            let has_node = group.stage.nodes().get_opt("c27a").await?.is_some();
+            let is_listed = group.deleting().await? == ["c27a"];
             let power = group.hollow["c27a"].power();
-            let still_on = power != Power::Off;
-            ensure!(node.is_some() || !still_on, "its Node went first");
-            ensure!(!deleting.is_empty() || !still_on, "it left the list first");
-            ensure!(node.is_none() && deleting.is_empty(), "not yet");
+            if power != Power::Off && !(has_node && is_listed) {
+                too_early.push((has_node, is_listed, power));
+            }
+            ensure!(!has_node && !is_listed, "{has_node}, {is_listed}");
             Ok(())
         })
-        .await
+        .await?;
+        ensure!(too_early.is_empty(), "Node, list, power: {too_early:?}");
+        Ok(())
     })
 }
 
