@@ -326,22 +326,23 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Target and list fit each other, in a moment in which nothing moved.
+    /// Target and list fit each other. What is looked at again is only what moved while it was looked at.
     pub(crate) async fn agrees(&self) -> Result<()> {
-        wait::until(LIMIT, "a moment without change", async || {
-            let before = self.target().await?;
-            let instances = self.instances().await?;
-            ensure!(before == self.target().await?, "it moved");
-            let states = instances.iter().map(state_of);
-            let counted = states.filter(|state| *state != InstanceState::InstanceDeleting);
-            let counted = counted.count();
-            ensure!(
-                usize::try_from(before)? == counted,
-                "{before}: {instances:?}"
-            );
-            Ok(())
-        })
-        .await
+        let look = async || anyhow::Ok((self.target().await?, self.instances().await?));
+        let still = wait::until(LIMIT, "a moment without change", async || {
+            let (first, second) = (look().await?, look().await?);
+            ensure!(first == second, "{first:?}, then {second:?}");
+            Ok(second)
+        });
+        let (target, instances) = still.await?;
+        let states = instances.iter().map(state_of);
+        let counted = states.filter(|state| *state != InstanceState::InstanceDeleting);
+        let counted = counted.count();
+        ensure!(
+            usize::try_from(target)? == counted,
+            "{target}: {instances:?}"
+        );
+        Ok(())
     }
 }
 

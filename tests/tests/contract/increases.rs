@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Result, ensure};
 use futures::future::join_all;
 use proto_autoscaler::{NodeGroupIncreaseSizeRequest, instance_status::InstanceState};
+use serde_json::json;
 use tests::{
     cluster_stage::{Election, Plan},
     harness::wait,
@@ -12,20 +13,29 @@ use tests::{
 };
 use tonic::{Code, Request};
 
-use super::floor::{LIMIT, alone, on_paper, on_shelf, refused, shared};
+use super::{
+    failures::until_failed,
+    floor::{Behind, LIMIT, alone, group, on_paper, on_shelf, plan, refused, shared},
+};
 
 #[test]
 fn c12_target_is_the_number_of_instances_that_are_not_deleting() -> Result<()> {
     shared(async |stage| {
-        let group = on_paper(stage, "c12", &["c12a", "c12b", "c12c"]).await?;
+        let mut plan = plan("c12", &["c12a", "c12b", "c12c", "c12d"]);
+        let hopeless = json!({"timeouts": {"boot": "3s"}, "wakeOnLAN": {"segment": "garage"}});
+        plan.otherwise.insert("c12d", hopeless);
+        let group = group(stage, plan, Behind::Nothing).await?;
         group.agrees().await?;
-        group.increase(3).await?;
+        group.increase(4).await?;
         group.agrees().await?;
+        until_failed(&group, "c12d").await?;
+        group.agrees().await?;
+        ensure!(group.target().await? == 4);
         group.delete("c12b").await?;
         group.agrees().await?;
         group.caller.decrease(group.name, -1).await?;
         group.agrees().await?;
-        ensure!(group.target().await? == 1);
+        ensure!(group.target().await? == 2);
         Ok(())
     })
 }
