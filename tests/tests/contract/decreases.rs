@@ -5,19 +5,7 @@ use serde_json::json;
 use tests::recorder::Wish;
 use tonic::Code;
 
-use super::floor::{Behind, Group, group, on_paper, plan, refused, shared};
-
-/// Machines of which only the first ones have something behind them.
-async fn half_hollow<'a>(
-    stage: &'a tests::cluster_stage::ClusterStage,
-    name: &'static str,
-    (hollow, all): (&'static [&'static str], &'static [&'static str]),
-) -> Result<Group<'a>> {
-    let machines = stage.shelve(&plan(name, hollow)).await?;
-    let mut group = on_paper(stage, name, all).await?;
-    group.hollow = machines;
-    Ok(group)
-}
+use super::floor::{Behind, group, half_hollow, on_paper, plan, refused, shared};
 
 #[test]
 fn c29_decrease_cancels_the_newest_machines_that_have_not_joined_and_no_others() -> Result<()> {

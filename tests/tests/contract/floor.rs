@@ -25,9 +25,9 @@ use tonic::{Code, Status};
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Machines of the shared lab with something behind them: their agents need a user at the broker.
 const HOLLOW: &[&str] = &[
-    "c13a", "c13b", "c15x", "c21a", "c23a", "c23b", "c23c", "c23d", "c23e", "c23f", "c23g", "c23h",
-    "c23i", "c23j", "c24h", "c25a", "c26a", "c26b", "c29a", "c30a", "c30b", "c35a", "c35b", "c38a",
-    "c42a", "c42b", "c42d", "c42e", "c42f", "c43a", "c45a",
+    "c03a", "c13a", "c13b", "c14a", "c14b", "c15x", "c21a", "c23a", "c23b", "c23c", "c23d", "c23e",
+    "c23f", "c23g", "c23h", "c23i", "c23j", "c24h", "c25a", "c26a", "c26b", "c29a", "c30a", "c30b",
+    "c35a", "c35b", "c38a", "c42a", "c42b", "c42d", "c42e", "c42f", "c43a", "c45a",
 ];
 /// For the shared lab, and for the labs of single checks one after the other.
 static PLANES: Planes = Planes::new();
@@ -208,6 +208,18 @@ pub(crate) async fn on_shelf<'a>(
     machines: &'static [&'static str],
 ) -> Result<Group<'a>> {
     group(stage, plan(name, machines), Behind::Hollow).await
+}
+
+/// Machines of which only the first ones have something behind them.
+pub(crate) async fn half_hollow<'a>(
+    stage: &'a ClusterStage,
+    name: &'static str,
+    (hollow, all): (&'static [&'static str], &'static [&'static str]),
+) -> Result<Group<'a>> {
+    let machines = stage.shelve(&plan(name, hollow)).await?;
+    let mut group = on_paper(stage, name, all).await?;
+    group.hollow = machines;
+    Ok(group)
 }
 
 impl Group<'_> {

@@ -8,47 +8,54 @@ use proto_autoscaler::{CleanupRequest, Instance, instance_status::InstanceState}
 use serde_json::json;
 use tests::{
     harness::wait,
-    hollow::Faults,
+    hollow::{Faults, Power},
     recorder::{Effect, Record, Wish},
     stage::mac,
 };
 
-use super::floor::{Behind, LIMIT, group, on_paper, plan, shared, state_of};
+use super::floor::{Behind, LIMIT, group, half_hollow, on_paper, on_shelf, plan, shared, state_of};
 
 #[test]
 fn c03_refresh_shows_edits_and_moves_no_machine() -> Result<()> {
     shared(async |stage| {
-        let group = on_paper(stage, "c03", &["c03a", "c03b"]).await?;
+        let machines = (&["c03a"][..], &["c03a", "c03b", "c03c"][..]);
+        let group = half_hollow(stage, "c03", machines).await?;
+        stage.recorder.ask("c03a", Wish::On);
+        group.increase(1).await?;
+        group.until_running(&["c03a"]).await?;
         let before = stage.recorder.records().len();
         for _ in 0..100 {
             group.caller.refresh().await?;
         }
-        group.edit(json!({"maxSize": 1})).await?;
+        group.edit(json!({"maxSize": 2})).await?;
         wait::until(LIMIT, "the edit is shown", async || {
             group.caller.refresh().await?;
             let row = group.row().await?;
-            ensure!(row.max_size == 1, "{row:?}");
+            ensure!(row.max_size == 2, "{row:?}");
             Ok(())
         })
         .await?;
         let records = stage.recorder.records();
-        let of_group = |record: &&Record| match record.effect {
+        let of_group = |record: &&Record| match &record.effect {
             Effect::MagicPacketTrain { mac: of, .. } => {
-                group.machines.iter().any(|name| mac(name) == of)
+                group.machines.iter().any(|name| mac(name) == *of)
             }
-            // Nothing stands behind these machines that could move or be told to.
-            Effect::StrayDatagram { .. }
-            | Effect::BmcReset { .. }
-            | Effect::ShutdownAsked { .. }
-            | Effect::PowerOn { .. }
-            | Effect::BootDone { .. }
-            | Effect::PowerOff { .. } => false,
+            // They have no BMC.
+            Effect::StrayDatagram { .. } | Effect::BmcReset { .. } => false,
+            Effect::ShutdownAsked { machine, .. }
+            | Effect::PowerOn { machine, .. }
+            | Effect::BootDone { machine, .. }
+            | Effect::PowerOff { machine, .. } => group.machines.contains(&machine.as_str()),
         };
         let moved: Vec<_> = records[before..].iter().filter(of_group).collect();
-        ensure!(moved.is_empty() && group.target().await? == 0, "{moved:?}");
-        // What is looked for is what a wish leads to.
+        ensure!(moved.is_empty() && group.target().await? == 1, "{moved:?}");
+        ensure!(group.running().await? == ["c03a"]);
+        // What is looked for is what wishes lead to.
         group.increase(1).await?;
-        group.until_packets(&["c03a"]).await
+        group.until_packets(&["c03b"]).await?;
+        stage.recorder.ask("c03a", Wish::Off);
+        group.delete("c03a").await?;
+        group.hollow["c03a"].until(Power::Off, LIMIT).await
     })
 }
 
@@ -105,12 +112,26 @@ fn c05_ids_are_unique_and_sizes_are_those_of_the_group_capped_by_usable_machines
 #[test]
 fn c14_idle_group_has_target_zero_an_empty_list_and_no_nodes() -> Result<()> {
     shared(async |stage| {
-        let group = on_paper(stage, "c14", &["c14a", "c14b"]).await?;
-        ensure!(group.target().await? == 0);
-        ensure!(group.instances().await?.is_empty());
-        for machine in group.machines {
-            ensure!(stage.nodes().get_opt(machine).await?.is_none());
-        }
+        let group = on_shelf(stage, "c14", &["c14a", "c14b"]).await?;
+        let mut nodes_of_idle = Vec::new();
+        let mut look = async || {
+            ensure!(group.target().await? == 0);
+            let left = group.instances().await?;
+            ensure!(left.is_empty(), "{left:?}");
+            for machine in group.machines {
+                nodes_of_idle.extend(stage.nodes().get_opt(machine).await?);
+            }
+            anyhow::Ok(())
+        };
+        look().await?;
+        stage.recorder.ask("c14a", Wish::On);
+        group.increase(1).await?;
+        group.until_running(&["c14a"]).await?;
+        stage.recorder.ask("c14a", Wish::Off);
+        group.delete("c14a").await?;
+        wait::until(LIMIT, "it is idle again", &mut look).await?;
+        ensure!(group.hollow["c14a"].power() == Power::Off);
+        ensure!(nodes_of_idle.is_empty(), "{nodes_of_idle:?}");
         Ok(())
     })
 }
