@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use coordinator_crds::{ConditionStatus, Group};
+use anyhow::{Context, Result, ensure};
+use coordinator_crds::{ConditionStatus, Group as GroupObject};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::ListParams;
 use proto_autoscaler::{ExternalGrpcNode, instance_status::InstanceState};
 use serde_json::json;
 use tests::{
@@ -16,7 +18,10 @@ use tonic::Code;
 
 use super::{
     failures::until_failed,
-    floor::{Behind, LIMIT, group, on_paper, on_shelf, packets, plan, refused, shared, state_of},
+    floor::{
+        Behind, Group, LIMIT, group, half_hollow, is_fenced, on_paper, on_shelf, packets, plan,
+        refused, shared, state_of,
+    },
     told::until_condition_of_machine,
 };
 
@@ -106,6 +111,26 @@ fn c24_machine_that_comes_up_although_it_was_deleted_is_stopped_and_leaves_no_no
     })
 }
 
+/// Gives back a machine that a refusal has spared: before that nothing of a stop was on its Node, not even for a moment.
+async fn fenced_only_by_what_is_allowed(
+    group: &Group<'_>,
+    nodes: &Trail<Node>,
+    machine: &str,
+) -> Result<()> {
+    let stage = group.stage;
+    let spared = stage.nodes().list(&ListParams::default()).await?.metadata;
+    let spared = spared.resource_version.context("a list has a version")?;
+    stage.recorder.ask(machine, Wish::Off);
+    group.delete(machine).await?;
+    let fenced = nodes.first(LIMIT, "a fence", |node| {
+        let is_its = node.metadata.name.as_deref() == Some(machine);
+        is_its && is_fenced(node)
+    });
+    let fenced = fenced.await?;
+    ensure!(fenced > spared.parse()?, "{fenced}, spared at {spared}");
+    Ok(())
+}
+
 #[test]
 fn c25_minimum_protects_machines_that_have_joined_and_no_others() -> Result<()> {
     shared(async |stage| {
@@ -114,9 +139,20 @@ fn c25_minimum_protects_machines_that_have_joined_and_no_others() -> Result<()> 
         stage.recorder.ask("c25a", Wish::On);
         let group = group(stage, plan, Behind::Hollow).await?;
         group.until_running(&["c25a"]).await?;
+        let nodes = Trail::<Node>::follow(stage.nodes()).await?;
         refused(group.delete("c25a").await, Code::FailedPrecondition)?;
-        ensure!(group.running().await? == ["c25a"]);
-        group.agrees().await
+        group.is_open("c25a").await?;
+        ensure!(group.running().await? == ["c25a"] && group.target().await? == 1);
+        ensure!(stage.recorder.stops("c25a") == 0);
+        group.agrees().await?;
+        group.edit(json!({"minSize": 0})).await?;
+        wait::until(LIMIT, "no minimum", async || {
+            let row = group.row().await?;
+            ensure!(row.min_size == 0, "{row:?}");
+            Ok(())
+        })
+        .await?;
+        fenced_only_by_what_is_allowed(&group, &nodes, "c25a").await
     })
 }
 
@@ -135,7 +171,7 @@ fn c25_machine_that_never_joined_may_go_at_the_minimum() -> Result<()> {
         let gone = group.creating().await?.swap_remove(0);
         // From here on it may come up, so it is not the next to be chosen.
         group.until_packets(&[&gone]).await?;
-        let wishes = Trail::<Group>::follow(stage.groups()).await?;
+        let wishes = Trail::<GroupObject>::follow(stage.groups()).await?;
         let fake = group.caller.fake_node(&gone, "unregistered");
         group.caller.delete_nodes(group.name, vec![fake]).await?;
         let id = group.caller.provider_id(&gone);
@@ -143,7 +179,7 @@ fn c25_machine_that_never_joined_may_go_at_the_minimum() -> Result<()> {
             let is_leaving = state_of(&instance) == InstanceState::InstanceDeleting;
             ensure!(instance.id != id || is_leaving, "{instance:?}");
         }
-        let lowered = |object: &Group| {
+        let lowered = |object: &GroupObject| {
             let wanted = object.status.as_ref().and_then(|it| it.wanted.as_ref());
             let is_it = object.metadata.name.as_deref() == Some(group.name);
             is_it && wanted.is_some_and(|wanted| wanted.machines.is_empty())
@@ -190,10 +226,14 @@ fn c25_machine_that_failed_to_boot_may_go_at_the_minimum() -> Result<()> {
 #[test]
 fn c26_one_foreign_node_among_several_refuses_all_of_them() -> Result<()> {
     shared(async |stage| {
-        let group = on_paper(stage, "c26", &["c26x", "c26y"]).await?;
+        let machines = (&["c26c"][..], &["c26c", "c26x", "c26y"][..]);
+        let group = half_hollow(stage, "c26", machines).await?;
         let other = on_paper(stage, "c26other", &["c26z"]).await?;
-        group.increase(2).await?;
+        stage.recorder.ask("c26c", Wish::On);
+        group.increase(3).await?;
         other.increase(1).await?;
+        group.until_running(&["c26c"]).await?;
+        let nodes = Trail::<Node>::follow(stage.nodes()).await?;
         let stranger = ExternalGrpcNode {
             provider_id: "aws:///elsewhere/i-1".to_owned(),
             name: "ip-10-0-0-1".to_owned(),
@@ -204,13 +244,18 @@ fn c26_one_foreign_node_among_several_refuses_all_of_them() -> Result<()> {
             stranger,
             ExternalGrpcNode::default(),
         ] {
-            let nodes = vec![group.caller.node("c26x"), foreign];
+            let ours = ["c26c", "c26x"].map(|machine| group.caller.node(machine));
+            let nodes = ours.into_iter().chain([foreign]).collect();
             let answer = group.caller.delete_nodes(group.name, nodes).await;
             refused(answer, Code::InvalidArgument)?;
+            group.is_open("c26c").await?;
+            ensure!(group.running().await? == ["c26c"]);
             ensure!(group.creating().await? == ["c26x", "c26y"]);
         }
-        ensure!((group.target().await?, other.target().await?) == (2, 1));
-        Ok(())
+        ensure!((group.target().await?, other.target().await?) == (3, 1));
+        ensure!(stage.recorder.stops("c26c") == 0);
+        group.agrees().await?;
+        fenced_only_by_what_is_allowed(&group, &nodes, "c26c").await
     })
 }
 

@@ -8,11 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Node;
 use proto_autoscaler::{Instance, instance_status::InstanceState};
 use serde_json::{Value, json};
 use tests::{
     caller::Caller,
-    cluster_stage::{ClusterStage, GroupPlan, Plan, Planes, Woken},
+    cluster_stage::{ClusterStage, GroupPlan, POWER_OFF, Plan, Planes, Woken, objects::has_taint},
     harness::wait,
     hollow::HollowMachine,
     recorder::{Effect, Record},
@@ -26,8 +27,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Machines of the shared lab with something behind them: their agents need a user at the broker.
 const HOLLOW: &[&str] = &[
     "c03a", "c13a", "c13b", "c14a", "c14b", "c15x", "c21a", "c23a", "c23b", "c23c", "c23d", "c23e",
-    "c23f", "c23g", "c23h", "c23i", "c23j", "c24h", "c25a", "c26a", "c26b", "c29a", "c30a", "c30b",
-    "c35a", "c35b", "c38a", "c42a", "c42b", "c42d", "c42e", "c42f", "c43a", "c45a",
+    "c23f", "c23g", "c23h", "c23i", "c23j", "c24h", "c25a", "c26a", "c26b", "c26c", "c29a", "c30a",
+    "c30b", "c35a", "c35b", "c38a", "c42a", "c42b", "c42d", "c42e", "c42f", "c43a", "c45a",
 ];
 /// For the shared lab, and for the labs of single checks one after the other.
 static PLANES: Planes = Planes::new();
@@ -338,6 +339,13 @@ impl Group<'_> {
         Ok(())
     }
 
+    /// The Node of a machine bears nothing of a stop.
+    pub(crate) async fn is_open(&self, machine: &str) -> Result<()> {
+        let node = self.stage.nodes().get(machine).await?;
+        ensure!(!is_fenced(&node), "{node:?}");
+        Ok(())
+    }
+
     /// Target and list fit each other. What is looked at again is only what moved while it was looked at.
     pub(crate) async fn agrees(&self) -> Result<()> {
         let look = async || anyhow::Ok((self.target().await?, self.instances().await?));
@@ -356,6 +364,12 @@ impl Group<'_> {
         );
         Ok(())
     }
+}
+
+/// A Node bears something of a stop: our taint or a cordon.
+pub(crate) fn is_fenced(node: &Node) -> bool {
+    let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable);
+    has_taint(node, POWER_OFF) || cordoned == Some(true)
 }
 
 /// How many magic packets have left for a machine.
