@@ -12,6 +12,8 @@ mod failures;
 mod floor;
 #[path = "contract/hands.rs"]
 mod hands;
+#[path = "contract/held.rs"]
+mod held;
 #[path = "contract/identity.rs"]
 mod identity;
 #[path = "contract/increases.rs"]
