@@ -11,11 +11,12 @@ use tests::{
     hollow::Power,
     recorder::{Effect, Wish},
 };
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::{
     floor::{Behind, LIMIT, alone, apart, asleep, behind_bmcs, group, on_paper, plan, refused},
-    reads::{CHANGE, TRIES, Told, within},
+    reads::{CHANGE, PATIENCE, TRIES, Told, within},
 };
 
 const FIFTY: &[&str] = &[
@@ -164,7 +165,8 @@ fn c16_increase_is_answered_before_the_power_moves_and_survives_a_crash_in_betwe
         let hollow = {
             let mut group = group(stage, plan("c16", &["c16a"]), Behind::Hollow).await?;
             stage.recorder.ask("c16a", Wish::On);
-            group.increase(1).await?;
+            // The first one is asked for while nothing has failed yet that could be learned from.
+            timeout(PATIENCE, group.increase(1)).await??;
             ensure!(group.creating().await? == ["c16a"]);
             std::mem::take(&mut group.hollow)
         };
@@ -191,13 +193,16 @@ fn c16_increase_is_answered_before_the_power_moves_and_survives_a_crash_in_betwe
 #[test]
 fn c16_increase_is_answered_while_the_bmc_takes_connections_and_answers_on_none() -> Result<()> {
     let group = plan("c16bmc", &["c16b"]);
-    alone(behind_bmcs(group.clone()), async |stage| {
+    let mut lab = behind_bmcs(group.clone());
+    // Whoever waited for the BMC would wait for much longer than an answer may take.
+    lab.timing.push("accept=60s".to_owned());
+    alone(lab, async |stage| {
         let group = asleep(stage, &group).await?;
         let stage = group.stage;
         let bmc = stage.sushy.as_ref().context("a BMC runs")?;
         stage.recorder.ask("c16b", Wish::On);
         bmc.pause()?;
-        group.increase(1).await?;
+        timeout(PATIENCE, group.increase(1)).await??;
         let told = async || {
             ensure!(group.target().await? == 1);
             ensure!(group.creating().await? == ["c16b"]);
