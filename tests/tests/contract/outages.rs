@@ -1,13 +1,13 @@
 //! What is answered while a part is away: from memory, truly, and without a change that could be lost.
 
-use std::error::Error as _;
+use std::{cell::Cell, error::Error as _, fmt::Debug};
 
 use anyhow::{Context as _, Result, ensure};
-use proto_autoscaler::{Instance, NodeGroup};
+use proto_autoscaler::Instance;
 use serde_json::{Value, json};
 use tests::{
+    caller::Caller,
     cluster_stage::{ClusterStage, Election, GroupPlan, Plan, Woken},
-    harness::wait,
     hollow::Power,
     recorder::{Effect, Wish},
 };
@@ -93,38 +93,62 @@ fn c01_reads_are_answered_from_memory_and_sizes_stay_while_api_server_agents_and
 }
 
 #[test]
-fn c02_groups_are_never_an_empty_list_while_the_coordinator_starts() -> Result<()> {
+fn c02_groups_sizes_and_instances_are_never_empty_while_the_coordinator_starts() -> Result<()> {
     let lab = Plan {
         election: Election("6s", "5s", "500ms"),
         ..lab()
     };
     alone(lab, async |stage| {
-        on_paper(stage, "c02", &["c02a"]).await?;
+        on_paper(stage, "c02", &["c02a"]).await?.increase(1).await?;
         let caller = stage.caller()?;
-        let (ended, mut end) = tokio::sync::oneshot::channel::<()>();
-        let asking = tokio::spawn(async move {
-            let mut answers: Vec<Result<Vec<NodeGroup>, Status>> = Vec::new();
-            while end.try_recv().is_err() {
-                answers.push(caller.groups().await);
+        ensure!(whole(&caller, "c02").await?, "it serves");
+        stage.kill_coordinator();
+        let is_up = Cell::new(false);
+        let starting = async {
+            stage.start_coordinator().await?;
+            is_up.set(true);
+            anyhow::Ok(())
+        };
+        let asking = async {
+            // One round at least begins after its start and is answered whole.
+            loop {
+                let is_last = is_up.get();
+                if whole(&caller, "c02").await? && is_last {
+                    return anyhow::Ok(());
+                }
                 tokio::task::yield_now().await;
             }
-            answers
-        });
-        stage.kill_coordinator();
-        stage.start_coordinator().await?;
-        let caller = stage.caller()?;
-        wait::until(LIMIT, "an answer", async || Ok(caller.groups().await?)).await?;
-        let _asker_has_ended = ended.send(());
-        for answer in asking.await? {
-            match answer {
-                Ok(groups) => ensure!(groups.len() == 1, "{groups:?}"),
-                // A status with a source was made on this side, of a connection that broke.
-                Err(status) if status.source().is_some() => {}
-                Err(status) => ensure!(status.code() == Code::Unavailable, "{status:?}"),
-            }
-        }
-        Ok(())
+        };
+        let both = async { tokio::try_join!(starting, asking).map(drop) };
+        timeout(LIMIT, both).await.context("it serves again")?
     })
+}
+
+/// Makes the reads of a loop's begin, for a group with one wish; whether all were answered. Whatever is answered must be true.
+async fn whole(caller: &Caller, group: &str) -> Result<bool> {
+    let answered = [
+        true_or_away(caller.refresh().await, |()| true)?,
+        true_or_away(caller.groups().await, |groups| groups.len() == 1)?,
+        true_or_away(caller.target(group).await, |target| *target == 1)?,
+        true_or_away(caller.instances(group).await, |listed| listed.len() == 1)?,
+    ];
+    Ok(answered == [true; 4])
+}
+
+/// Whether a call was answered. A coordinator that does not serve says so, or cannot be reached.
+fn true_or_away<T: Debug>(answer: Result<T, Status>, is_true: impl Fn(&T) -> bool) -> Result<bool> {
+    match answer {
+        Ok(told) => {
+            ensure!(is_true(&told), "{told:?}");
+            Ok(true)
+        }
+        // A status with a source was made on this side, of a connection that broke.
+        Err(status) => {
+            let is_away = status.source().is_some() || status.code() == Code::Unavailable;
+            ensure!(is_away, "{status:?}");
+            Ok(false)
+        }
+    }
 }
 
 /// Machines on paper, enough for each increase that may be tried.
