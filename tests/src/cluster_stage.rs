@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Taint;
 use kube::Client;
 use serde_json::Value;
 use tonic::transport::Channel;
@@ -97,6 +98,8 @@ pub struct Plan {
     pub starts: Power,
     /// Labels that kubelets register with.
     pub labels: BTreeMap<String, String>,
+    /// Taints that kubelets register with.
+    pub taints: Vec<Taint>,
     /// Changes of the coordinator's time limits.
     pub timing: Vec<String>,
     /// Its leadership.
@@ -129,6 +132,7 @@ impl Plan {
             guests: &[],
             starts: Power::Off,
             labels: BTreeMap::new(),
+            taints: Vec::new(),
             timing: timing.map(str::to_owned).to_vec(),
             // No test waits for its end; a busy API server may be slow for seconds.
             election: Election("60s", "50s", "1s"),

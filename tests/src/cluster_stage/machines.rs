@@ -78,6 +78,7 @@ impl ClusterStage {
             spec.agent = Some(AgentSpec::ours(&config)?);
             spec.kubelet = Some(KubeletSpec {
                 labels: self.plan.labels.clone(),
+                taints: self.plan.taints.clone(),
                 ..KubeletSpec::new(self.client())
             });
             let machine = HollowMachine::start(spec, &self.recorder).await?;

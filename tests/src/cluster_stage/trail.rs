@@ -1,5 +1,6 @@
 //! Every version of the objects of one kind, in the order in which the API server stored them.
-//! Out: the resource version at which something was true first; versions of different kinds compare, as they come from one etcd.
+//! Out: the resource version at which something was true first, and every version; those of different kinds compare, as they come
+//! from one etcd.
 
 use std::{
     fmt::Debug,
@@ -77,6 +78,13 @@ where
                 .with_context(|| format!("{} versions seen", seen.len()))
         })
         .await
+    }
+
+    /// Every version so far.
+    #[must_use]
+    pub fn seen(&self) -> Vec<K> {
+        let seen = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().map(|(_, object)| object.clone()).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use proto_autoscaler::instance_status::InstanceState;
 use serde_json::{from_value, json};
 use tests::{
     cluster_stage::{
-        ClusterStage, POWER_OFF, Trail,
+        ClusterStage, POWER_OFF, Plan, Trail,
         objects::{condition, has_taint},
     },
     harness::wait,
@@ -17,7 +17,7 @@ use tests::{
 };
 
 use super::{
-    floor::{Behind, LIMIT, group, on_shelf, plan, shared, state_of},
+    floor::{Behind, Group, LIMIT, alone, begun, group, on_shelf, plan, shared, state_of},
     told::{until_condition_of_machine, until_warned},
 };
 
@@ -202,4 +202,58 @@ fn c43_returning_machine_has_a_clean_node_and_loses_its_startup_taint_last() -> 
         );
         group.agrees().await.context("after its return")
     })
+}
+
+#[test]
+fn c43_node_that_registers_with_the_startup_taint_loses_it_once_id_and_group_are_right()
+-> Result<()> {
+    let group = plan("c43new", &["c43n"]);
+    let lab = Plan {
+        others: &[],
+        taints: vec![taint(STARTUP)],
+        ..Plan::quick(vec![group.clone()])
+    };
+    alone(lab, async |stage| {
+        let group = begun(stage, &group)?;
+        let stage = group.stage;
+        // At its first boot, and with the object that its kubelet makes anew.
+        for _ in 0..2 {
+            let trail = Trail::<Node>::follow(stage.nodes()).await?;
+            stage.recorder.ask("c43n", Wish::On);
+            group.all_running().await?;
+            let is_bare = |node: &Node| !has_taint(node, STARTUP);
+            trail.first(LIMIT, "no startup taint", is_bare).await?;
+            starts_in_order(&trail.seen(), &group)?;
+            group.agrees().await?;
+            stage.recorder.ask("c43n", Wish::Off);
+            group.delete("c43n").await?;
+            stage.until_no_node("c43n").await?;
+            stage.until_phase("c43n", "Sleeping").await?;
+            group.hollow["c43n"].until(Power::Off, LIMIT).await?;
+        }
+        Ok(())
+    })
+}
+
+/// Through all versions of a Node, its startup taint stands until provider id and group label are right, and not again after that.
+fn starts_in_order(versions: &[Node], group: &Group<'_>) -> Result<()> {
+    let promised = group.caller.provider_id("c43n");
+    let is_right = |node: &Node| {
+        let label = node.metadata.labels.as_ref();
+        let label = label.and_then(|labels| labels.get(GROUP_LABEL));
+        provider_id(node) == Some(&promised) && label.is_some_and(|label| label == group.name)
+    };
+    let mut is_started = false;
+    for node in versions {
+        let is_bare = !has_taint(node, STARTUP);
+        ensure!(is_bare || !is_started, "it came back: {node:?}");
+        ensure!(!is_bare || is_right(node), "it went too early: {node:?}");
+        is_started |= is_bare;
+    }
+    let registered = versions.first().context("it has registered")?;
+    ensure!(
+        has_taint(registered, STARTUP) && !is_right(registered) && is_started,
+        "{versions:?}"
+    );
+    Ok(())
 }
