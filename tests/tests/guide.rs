@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{cluster_stage::shipped_flags, guide::Guide, harness::shipped};
 
 const PAGE: &str = "guide/cluster-autoscaler.md";
@@ -106,18 +106,48 @@ fn paths_of_the_cloud_config_are_those_of_the_mounted_secret() -> Result<()> {
 #[test]
 fn coordinator_is_shipped_with_certificates_of_its_own_at_the_port_that_is_told() -> Result<()> {
     let deployment = object("install.yaml", "Deployment", "homelab-coordinator")?;
-    let env = pod_of(&deployment)["containers"][0]["env"].clone();
-    let env = env.as_array().context("its environment")?;
-    let value = |name: &str| {
-        let mut env = env.iter();
-        let found = env.find(|one| one["name"] == name);
-        found.and_then(|one| one["value"].as_str())
-    };
-    ensure!(value("HOMELAB_GRPC_ISSUE_CERTS") == Some("true"));
-    ensure!(value("HOMELAB_GRPC_ADDRESS") == Some("0.0.0.0:50051"));
+    let coordinator = &pod_of(&deployment)["containers"][0];
+    let value = |name: &str| &named(&coordinator["env"], name)["value"];
+    ensure!(value("HOMELAB_GRPC_ISSUE_CERTS") == "true");
+    ensure!(value("HOMELAB_GRPC_ADDRESS") == "0.0.0.0:50051");
     let service = object("install.yaml", "Service", "homelab-coordinator")?;
     let port = &service["spec"]["ports"][0];
     ensure!(port["name"] == "grpc" && port["port"] == 50051, "{port}");
+    Ok(())
+}
+
+/// The entry of this name in a list; null if there is none.
+fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
+    let mut entries = list.as_array().into_iter().flatten();
+    let found = entries.find(|entry| entry["name"] == name);
+    found.unwrap_or(&Value::Null)
+}
+
+/// Only the leader answers `/readyz` with a success.
+#[test]
+fn service_leads_to_a_coordinator_that_is_ready_and_to_no_other() -> Result<()> {
+    let deployment = object("install.yaml", "Deployment", "homelab-coordinator")?;
+    let coordinator = &pod_of(&deployment)["containers"][0];
+    for (port, address) in [
+        ("admin", "HOMELAB_ADMIN_ADDRESS"),
+        ("grpc", "HOMELAB_GRPC_ADDRESS"),
+    ] {
+        let open = &named(&coordinator["ports"], port)["containerPort"];
+        let listening = &named(&coordinator["env"], address)["value"];
+        ensure!(*listening == format!("0.0.0.0:{open}"), "{port}: {open}");
+    }
+    let probe = &coordinator["readinessProbe"]["httpGet"];
+    assert_eq!(*probe, json!({"path": "/readyz", "port": "admin"}));
+
+    let service = object("install.yaml", "Service", "homelab-coordinator")?;
+    let service = &service["spec"];
+    ensure!(service["publishNotReadyAddresses"].is_null(), "{service}");
+    ensure!(named(&service["ports"], "grpc")["targetPort"] == "grpc");
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    ensure!(
+        labels["app"] == "homelab-coordinator" && service["selector"] == *labels,
+        "{labels}"
+    );
     Ok(())
 }
 
@@ -125,12 +155,8 @@ fn coordinator_is_shipped_with_certificates_of_its_own_at_the_port_that_is_told(
 fn coordinator_is_told_the_version_of_the_autoscaler_that_is_shipped() -> Result<()> {
     const VERSION: &str = "HOMELAB_AUTOSCALER_VERSION";
     let coordinator = object("install.yaml", "Deployment", "homelab-coordinator")?;
-    let env = pod_of(&coordinator)["containers"][0]["env"].as_array();
-    let told = env
-        .into_iter()
-        .flatten()
-        .find(|one| one["name"] == VERSION)
-        .and_then(|one| one["value"].as_str());
+    let env = &pod_of(&coordinator)["containers"][0]["env"];
+    let told = named(env, VERSION)["value"].as_str();
     let told = told.context("a version as text")?;
     let autoscaler = object(
         "cluster-autoscaler.yaml",
