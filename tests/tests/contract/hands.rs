@@ -16,7 +16,7 @@ use tonic::Code;
 
 use super::{
     floor::{LIMIT, alone, asleep, begun, behind_bmcs, packets, plan, state_of},
-    told::{until_condition_of_group, until_warned},
+    told::{times_told, until_condition_of_group, until_told, until_warned},
 };
 
 #[test]
@@ -108,6 +108,8 @@ fn c06_machines_that_fall_silent_together_keep_their_places_and_are_woken_one_by
             !held.is_empty() && held.iter().all(|seen| *seen == (sent_before, 3, 3)),
             "{held:?}"
         );
+        let times = times_told(stage, group.name, kind).await?;
+        ensure!(times == 1, "told {times} times");
 
         recorder.ask_any(&CUT, 2, Wish::On);
         group.until_running(&CUT).await?;
@@ -144,10 +146,13 @@ fn c44_machine_switched_on_by_hand_counts_until_it_has_failed_or_is_switched_off
         group.until_running(&["c44a"]).await?;
         ensure!(group.target().await? == 1);
         group.agrees().await?;
+        let stage = group.stage;
+        until_told(stage, "c44a", ("Normal", "SeenRunning")).await?;
 
         // There is no room for another one: it is left alone.
         group.hollow["c44b"].press_button();
-        group.stage.until_phase("c44b", "Running").await?;
+        stage.until_phase("c44b", "Running").await?;
+        until_told(stage, "c44b", ("Normal", "SeenRunning")).await?;
         let foreign = group.caller.group_of("c44b").await?;
         ensure!(
             foreign.is_empty() && group.target().await? == 1,
@@ -166,7 +171,9 @@ fn c44_machine_switched_on_by_hand_counts_until_it_has_failed_or_is_switched_off
             Ok(())
         })
         .await?;
-        group.stage.until_no_node("c44a").await?;
+        let told = until_warned(stage, "c44a", "LostPower").await?;
+        ensure!(told.contains("Off without our order"), "{told}");
+        stage.until_no_node("c44a").await?;
         ensure!(group.target().await? == 1);
         group.agrees().await?;
 
@@ -179,14 +186,18 @@ fn c44_machine_switched_on_by_hand_counts_until_it_has_failed_or_is_switched_off
         })
         .await?;
         ensure!(group.hollow["c44b"].power() == Power::Off);
-        group.stage.until_no_node("c44b").await?;
+        let told = until_warned(stage, "c44b", "LostPower").await?;
+        ensure!(told.contains("Off without our order"), "{told}");
+        stage.until_no_node("c44b").await?;
         group.agrees().await?;
         let left = group.instances().await?;
         ensure!(left.is_empty(), "{left:?}");
-        let recorder = &group.stage.recorder;
+        let recorder = &stage.recorder;
         for machine in group.machines {
             let moved = (recorder.wakes(machine), recorder.stops(machine));
             ensure!(moved == (0, 0), "{machine}: {moved:?}");
+            let times = times_told(stage, machine, "LostPower").await?;
+            ensure!(times == 1, "{machine}: told {times} times");
         }
         ensure!(group.hollow["c44a"].power() == Power::Off);
         Ok(())

@@ -58,16 +58,39 @@ pub(crate) async fn until_warned(
     object: &str,
     reason: &str,
 ) -> Result<String> {
-    let events: Api<Event> = Api::namespaced(stage.client(), LAB);
+    until_told(stage, object, ("Warning", reason)).await
+}
+
+/// Waits until people have been told of this about an object, with this severity, and returns the sentence.
+pub(crate) async fn until_told(
+    stage: &ClusterStage,
+    object: &str,
+    (severity, reason): (&str, &str),
+) -> Result<String> {
     wait::until(LIMIT, reason, async || {
-        let told = events.list(&ListParams::default()).await?;
-        let mut about = told.items.into_iter().filter(|event| {
-            let named = event.regarding.as_ref().and_then(|it| it.name.as_deref());
-            named == Some(object) && event.reason.as_deref() == Some(reason)
-        });
-        let event = about.next().context("nobody was told")?;
-        ensure!(event.type_.as_deref() == Some("Warning"), "{event:?}");
+        let told = events(stage, object, reason).await?;
+        let event = told.into_iter().next().context("nobody was told")?;
+        ensure!(event.type_.as_deref() == Some(severity), "{event:?}");
         event.note.context("an Event says something")
     })
     .await
+}
+
+/// How often people have been told of this about an object: what is said again counts on the same Event.
+pub(crate) async fn times_told(stage: &ClusterStage, object: &str, reason: &str) -> Result<i32> {
+    let told = events(stage, object, reason).await?;
+    let times = told
+        .iter()
+        .map(|event| event.series.as_ref().map_or(1, |series| series.count));
+    Ok(times.sum())
+}
+
+async fn events(stage: &ClusterStage, object: &str, reason: &str) -> Result<Vec<Event>> {
+    let events: Api<Event> = Api::namespaced(stage.client(), LAB);
+    let told = events.list(&ListParams::default()).await?;
+    let about = told.items.into_iter().filter(|event| {
+        let named = event.regarding.as_ref().and_then(|it| it.name.as_deref());
+        named == Some(object) && event.reason.as_deref() == Some(reason)
+    });
+    Ok(about.collect())
 }
