@@ -4,15 +4,15 @@ use anyhow::{Context, Result, ensure};
 use coordinator_crds::ConditionStatus;
 use proto_autoscaler::{InstanceErrorInfo, instance_status::InstanceState};
 use serde_json::json;
-use tests::harness::wait;
+use tests::{cluster_stage::Plan, harness::wait};
 use tonic::Code;
 
 use super::{
     floor::{
-        Behind, Group, LIMIT, alone, begun, behind_bmcs, group as add, plan, refused, shared,
-        state_of,
+        Behind, Group, LIMIT, alone, begun, behind_bmcs, group as add, packets, plan, refused,
+        shared, state_of,
     },
-    told::until_condition_of_machine,
+    told::{until_condition_of_machine, until_warned},
 };
 
 /// The classes that the autoscaler tells apart.
@@ -79,6 +79,45 @@ fn c34_machine_that_nobody_can_wake_is_left_out_and_another_one_is_chosen() -> R
         refused(group.increase(2).await, Code::ResourceExhausted)?;
         group.increase(1).await?;
         ensure!(group.creating().await? == ["c34b"]);
+        group.agrees().await
+    })
+}
+
+#[test]
+fn c34_relay_that_falls_silent_after_an_increase_is_told_as_a_lack_of_resources() -> Result<()> {
+    let silenced = plan("c34late", &["c34r", "c34s"]);
+    let mut lab = Plan {
+        others: &[],
+        ..Plan::quick(Vec::new()).soon_silent()
+    };
+    // Long enough between two wakes to stop the relay there.
+    let timing = ["wake_stagger=30s", "relay_wait=2s"];
+    lab.timing.extend(timing.map(str::to_owned));
+    alone(lab, async |stage| {
+        {
+            let group = add(stage, silenced.clone(), Behind::Nothing).await?;
+            group.increase(2).await?;
+            group.until_packets(&["c34r"]).await?;
+        }
+        stage.stop_relay();
+        let group = begun(stage, &silenced)?;
+        let error = until_failed(&group, "c34s").await?;
+        ensure!(error.error_code == "NO_RELAY", "{error:?}");
+        ensure!(error.instance_error_class == OUT_OF_RESOURCES, "{error:?}");
+        ensure!(error.error_message.contains("relay"), "{error:?}");
+        until_warned(group.stage, "c34s", "NoRelay").await?;
+        ensure!(packets(&group.stage.recorder.records(), "c34s") == 0);
+        // A wake that has left may still have its effect: that machine has its whole boot timeout.
+        ensure!(group.target().await? == 2 && group.creating().await? == ["c34r", "c34s"]);
+        let failed = group.instances().await?.into_iter().filter(|one| {
+            let status = one.status.as_ref();
+            status.is_some_and(|status| status.error_info.is_some())
+        });
+        ensure!(failed.count() == 1);
+        let fake = group.caller.fake_node("c34s", "create-error");
+        group.caller.delete_nodes(group.name, vec![fake]).await?;
+        ensure!(group.creating().await? == ["c34r"]);
+        group.until_max_size(1).await?;
         group.agrees().await
     })
 }
