@@ -25,9 +25,12 @@ const NAMESPACE_ENDS: &str = "NamespaceTerminating";
 /// What it says of a pod whose budgets it cannot tell apart.
 const SEVERAL: &str = "more than one PodDisruptionBudget";
 
+/// What is told of a failure that does not say why.
+const UNSAID: &str = "a failure without a word why";
+
 /// The HTTP code that an answer came with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Http {
+pub(super) enum Http {
     Success,
     Failure,
 }
@@ -94,11 +97,16 @@ fn eviction(pod: &PodRef) -> policy::Eviction {
 
 /// What an answer means. The API server tells what it finds wrong about a pod's budgets as a failure with the HTTP code of a success;
 /// what comes as an HTTP failure of its own is a fault of the server or its storage, which may be over the next time.
-fn outcome(status: &Status, http: Http) -> EvictionOutcome {
-    let told = || status.message.clone();
-    if status.status != Some(StatusSummary::Failure) && status.code < 300 {
+pub(super) fn outcome(status: &Status, http: Http) -> EvictionOutcome {
+    let is_failure = status.status == Some(StatusSummary::Failure) || status.code >= 300;
+    // What a proxy on the way says of itself reads as a status in which nothing is told.
+    if http == Http::Success && !is_failure {
         return EvictionOutcome::Accepted;
     }
+    let told = || match status.message.as_str() {
+        "" => UNSAID.to_owned(),
+        words => words.to_owned(),
+    };
     let details = status.details.as_ref();
     let seconds = details.map_or(0, |details| details.retry_after_seconds);
     let retry_after_ms = (seconds > 0).then(|| u64::from(seconds) * 1000);

@@ -147,6 +147,11 @@ async fn what_leaves_it_open_is_tried_again_by_whoever_asked() {
         let told = asked(move || Reply::With(code, failure(code, words, reason, json!({})))).await;
         assert!(unanswered(&told), "{code} {reason}: {told:?}");
     }
+    for body in [json!({"error": "no healthy upstream"}), json!({})] {
+        let proxy = move || Reply::With(503, body.clone());
+        let told = asked(proxy).await;
+        assert!(unanswered(&told), "a proxy on the way: {told:?}");
+    }
     assert!(unanswered(&asked(|| Reply::Silence).await), "silence ends");
 }
 
