@@ -7,6 +7,9 @@
 mod netlink;
 mod wake_modes;
 
+#[cfg(feature = "fuzz")]
+pub use netlink::fuzz;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

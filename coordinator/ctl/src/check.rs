@@ -14,6 +14,8 @@ use crate::{cluster::Page, lab::Lab};
 mod autoscaler;
 mod clocks;
 mod flags;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod leftovers;
 mod machines;
 mod places;

@@ -19,4 +19,6 @@ mod run;
 mod source;
 mod table;
 
+#[cfg(feature = "fuzz")]
+pub use check::fuzz;
 pub use run::main;

@@ -16,6 +16,8 @@ mod events;
 mod evictions;
 #[cfg(test)]
 mod fake_api;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod nodes;
 mod patch;
 mod pins;

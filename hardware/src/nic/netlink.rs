@@ -2,6 +2,9 @@
 //! Holds: each question is one datagram on a socket of its own, answered within two seconds; numbers are in the machine's byte
 //! order, as netlink wants.
 
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
+
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
@@ -59,7 +62,11 @@ pub(super) fn permanent_address(name: &str) -> io::Result<Option<[u8; 6]>> {
     let mut body = vec![0; IFINFOMSG];
     put(&mut body, IFLA_IFNAME, &terminated(name));
     let reply = ask(NETLINK_ROUTE, &message(RTM_GETLINK, NLM_F_REQUEST, &body))?;
-    let address = find(attributes_after(&reply, IFINFOMSG)?, IFLA_PERM_ADDRESS);
+    read_address(&reply)
+}
+
+fn read_address(reply: &[u8]) -> io::Result<Option<[u8; 6]>> {
+    let address = find(attributes_after(reply, IFINFOMSG)?, IFLA_PERM_ADDRESS);
     Ok(address.and_then(|bytes| bytes.try_into().ok()))
 }
 
@@ -85,7 +92,11 @@ fn ethtool_family() -> io::Result<u16> {
         NETLINK_GENERIC,
         &message(GENL_ID_CTRL, NLM_F_REQUEST, &body),
     )?;
-    let id = find(attributes_after(&reply, GENLMSGHDR)?, CTRL_ATTR_FAMILY_ID);
+    read_family(&reply)
+}
+
+fn read_family(reply: &[u8]) -> io::Result<u16> {
+    let id = find(attributes_after(reply, GENLMSGHDR)?, CTRL_ATTR_FAMILY_ID);
     let id = id
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(malformed)?;

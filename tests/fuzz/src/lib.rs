@@ -5,6 +5,7 @@
 
 mod agents;
 mod calls;
+mod cluster;
 mod stored;
 mod texts;
 
@@ -12,14 +13,17 @@ mod texts;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 23] = [
     ("addresses", texts::addresses),
     ("agent-journal", stored::journal),
     ("agent-toml", texts::agent_toml),
     ("amounts", texts::amounts),
+    ("autoscaler-flags", cluster::flags),
     ("autoscaler-messages", calls::messages),
     ("certificate", calls::certificate),
     ("certificate-pairs", stored::pairs),
+    ("cluster-objects", cluster::objects),
+    ("eviction-replies", cluster::evictions),
     ("grpc-timeout", calls::grpc_timeout),
     ("lab-yaml", texts::lab_yaml),
     ("local-requests", texts::local_requests),
@@ -28,6 +32,7 @@ pub const TARGETS: [Target; 19] = [
     ("mqtt-envelope", agents::envelope),
     ("mqtt-reports", agents::reports),
     ("mqtt-topics", agents::topics),
+    ("netlink-replies", texts::netlink_replies),
     ("redfish-replies", texts::redfish_replies),
     ("resource-statuses", stored::statuses),
     ("stored-values", stored::values),

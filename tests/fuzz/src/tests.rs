@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use coordinator::inputs::autoscaler;
-use coordinator::outputs::standalone::fuzz as store;
+use coordinator::inputs::{autoscaler, kubernetes};
+use coordinator::outputs::{self, standalone::fuzz as store};
 use coordinator_crds::{GroupStatus, NodeStatus};
 
 use super::*;
@@ -78,4 +78,31 @@ fn seeds_of_what_is_stored_are_read() {
     let said = autoscaler::fuzz::pairs(&authority.unwrap(), stored::NOW);
     // It is an authority, so nobody's certificate to serve with or to call with.
     assert!(said.iter().all(|told| !told.contains("Pem")), "{said:?}");
+}
+
+/// As above, and what they say counts for something.
+#[test]
+fn seeds_of_what_a_cluster_and_a_kernel_answer_are_read() {
+    for seed in inputs("seeds", "cluster-objects") {
+        let json = &seed[1..];
+        let read = match seed[0] {
+            b'n' => kubernetes::fuzz::node(json).is_some_and(|node| node.ready),
+            b'v' => kubernetes::fuzz::volume(json).is_some_and(|pinned| pinned.len() == 1),
+            _ => outputs::kubernetes::fuzz::pod(json).is_some(),
+        };
+        assert!(read, "{:?}", text(json));
+    }
+    for seed in inputs("seeds", "eviction-replies") {
+        let read = outputs::kubernetes::fuzz::eviction(&seed);
+        assert!(read.is_some(), "{:?}", text(&seed));
+    }
+    for seed in inputs("seeds", "autoscaler-flags") {
+        let said = homelabctl::fuzz::flags(&seed);
+        assert_eq!(said, Some(3), "{:?}", text(&seed));
+    }
+    // Numbers are in the machine's own order.
+    #[cfg(target_endian = "little")]
+    for seed in inputs("seeds", "netlink-replies") {
+        assert!(hardware::nic::fuzz::reply(&seed) > 0, "{seed:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! What people and BMCs write: documents, configuration, amounts, addresses, locks, requests, answers.
+//! What people, BMCs and kernels write: documents, configuration, amounts, addresses, locks, requests, answers.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -72,6 +72,10 @@ pub(crate) fn redfish_replies(bytes: &[u8]) {
     if let Some(text) = super::text(bytes) {
         hardware::redfish::fuzz::retry_after(text);
     }
+}
+
+pub(crate) fn netlink_replies(bytes: &[u8]) {
+    let _ = hardware::nic::fuzz::reply(bytes);
 }
 
 pub(crate) fn amounts(bytes: &[u8]) {

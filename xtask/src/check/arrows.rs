@@ -76,6 +76,7 @@ const RULES: [Rule; 13] = [
             "coordinator-core",
             "coordinator-crds",
             "hardware",
+            "homelabctl",
             "proto-autoscaler",
             "proto-link",
             "proto-mqtt",

@@ -28,7 +28,7 @@ pub(super) async fn in_the_way(cluster: &Cluster, node: &str) -> Result<Vec<PodS
 }
 
 /// What a stop has to know of a pod; nothing where it may go down with its Node.
-fn seen(pod: &Pod) -> Option<PodSeen> {
+pub(super) fn seen(pod: &Pod) -> Option<PodSeen> {
     if has_ended(pod) || belongs_to_its_node(&pod.metadata) {
         return None;
     }
