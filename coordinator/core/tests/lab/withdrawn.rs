@@ -1,8 +1,8 @@
 //! Orders that nobody stands behind any more, that were lost, or that only half of the world has heard of.
 
 use coordinator_core::{
-    Answer, Ask, Fact, GroupRecord, InstanceState, Joins, MachineId, MachineSpec, NotSent, OverridePower,
-    PhaseName, PowerPolicy, Request, Verb,
+    Answer, Ask, Fact, GroupRecord, InstanceState, Joins, MachineId, MachineSpec, NotSent,
+    OverridePower, PhaseName, PowerPolicy, Request, Verb,
 };
 
 use crate::declare::{bmc, delete, group, group_id, increase, kubelet, lab, machine_spec};
