@@ -263,13 +263,8 @@ fn machines_with_a_faulty_relation_are_told_so_and_cured_with_it() {
         take(&mut intake, is_node(node("nuc2", 5, json!({})))),
         ["machine nuc1 sound", "machine nuc2 sound"]
     );
-    let gone = Seen::Group(
-        0,
-        Watched::Gone {
-            namespace: "lab".into(),
-            name: "workers".into(),
-        },
-    );
+    let (namespace, name) = ("lab".into(), "workers".into());
+    let gone = Seen::Group(0, Watched::Gone { namespace, name });
     assert_eq!(
         take(&mut intake, gone),
         [
