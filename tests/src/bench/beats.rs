@@ -2,7 +2,12 @@
 //! In: a plain broker, and the machines. Out: what their agents would say, until the value is dropped.
 //! Holds: written after the protocol's description, without our code; nothing that the coordinator says is read.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddrV4},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -11,7 +16,8 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::AbortHandle,
+    runtime,
+    sync::oneshot,
     time::{MissedTickBehavior, interval},
 };
 
@@ -37,7 +43,7 @@ pub(super) fn per_second(machines: usize) -> f64 {
 
 /// Machines that are heard as long as this value lives.
 pub(super) struct Beats {
-    task: AbortHandle,
+    _stop: oneshot::Sender<Infallible>,
 }
 
 impl Beats {
@@ -46,32 +52,59 @@ impl Beats {
     /// # Errors
     /// When the broker refuses a connection.
     pub(super) async fn start(broker: &Mosquitto, machines: &[Machine]) -> Result<Self> {
-        let mut voices = Vec::new();
-        for machine in machines {
-            voices.push(Voice::connect(broker, machine, voices.len()).await?);
-        }
-        let mut tick = interval(PERIOD / u32::try_from(voices.len()).unwrap_or(u32::MAX).max(1));
-        // Timers are no finer than a millisecond; what is late is made up for, so that as many come in all.
-        tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let task = tokio::spawn(async move {
-            loop {
-                for voice in &mut voices {
-                    tick.tick().await;
-                    if let Err(error) = voice.beat().await {
-                        tracing::error!(%error, "a heartbeat was not sent");
-                    }
-                }
-            }
-        });
-        Ok(Self {
-            task: task.abort_handle(),
-        })
+        let with_login = |machine: &Machine| Ok((machine.clone(), broker.agent(&machine.name)?));
+        let machines: Vec<_> = machines.iter().map(with_login).collect::<Result<_>>()?;
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, broker.port());
+        let (tell, told) = oneshot::channel();
+        thread::Builder::new()
+            .name("beats".to_owned())
+            .spawn(move || run(address, &machines, tell))?;
+        told.await.context("the machines have not come up")?
     }
 }
 
-impl Drop for Beats {
-    fn drop(&mut self) {
-        self.task.abort();
+/// What the thread does: one of its own, so that whoever is timed on another does not wait for it.
+/// Whoever has asked may be gone; the heartbeats end with the value that is sent.
+fn run(address: SocketAddrV4, machines: &[(Machine, Login)], tell: oneshot::Sender<Result<Beats>>) {
+    let built = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match built {
+        Ok(runtime) => runtime,
+        Err(fault) => return drop(tell.send(Err(fault.into()))),
+    };
+    runtime.block_on(async {
+        let voices = match voices(address, machines).await {
+            Ok(voices) => voices,
+            Err(fault) => return drop(tell.send(Err(fault))),
+        };
+        let (stop, stopped) = oneshot::channel();
+        drop(tell.send(Ok(Beats { _stop: stop })));
+        tokio::select! {
+            never = beat(voices) => match never {},
+            // Nothing is ever sent: it ends when the sender does.
+            _ = stopped => {}
+        }
+    });
+}
+
+async fn voices(address: SocketAddrV4, machines: &[(Machine, Login)]) -> Result<Vec<Voice>> {
+    let mut voices = Vec::with_capacity(machines.len());
+    for (machine, login) in machines {
+        voices.push(Voice::connect(address, machine, login, voices.len()).await?);
+    }
+    Ok(voices)
+}
+
+async fn beat(mut voices: Vec<Voice>) -> Infallible {
+    let mut tick = interval(PERIOD / u32::try_from(voices.len()).unwrap_or(u32::MAX).max(1));
+    // Timers are no finer than a millisecond; what is late is made up for, so that as many come in all.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    loop {
+        for voice in &mut voices {
+            tick.tick().await;
+            if let Err(error) = voice.beat().await {
+                tracing::error!(%error, "a heartbeat was not sent");
+            }
+        }
     }
 }
 
@@ -97,12 +130,17 @@ struct Voice {
 }
 
 impl Voice {
-    async fn connect(broker: &Mosquitto, machine: &Machine, number: usize) -> Result<Self> {
+    async fn connect(
+        address: SocketAddrV4,
+        machine: &Machine,
+        login: &Login,
+        number: usize,
+    ) -> Result<Self> {
         let name = &machine.name;
-        let mut stream = TcpStream::connect(("127.0.0.1", broker.port()))
+        let mut stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("connect {name} to the broker"))?;
-        stream.write_all(&connect(&broker.agent(name)?)).await?;
+        stream.write_all(&connect(login)).await?;
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).await?;
         let [kind, _, _, reason] = answer;

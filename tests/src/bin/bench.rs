@@ -4,7 +4,7 @@ use std::{env, io::Write, process::ExitCode};
 
 use tests::bench::{Bench, run};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let benches = match Bench::parse(&arguments) {
