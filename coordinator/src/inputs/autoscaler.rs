@@ -56,7 +56,7 @@ pub(crate) use tls::validity::term as certificate_term;
 pub use tls::{NoPem, TlsFault};
 
 use admission::Arrived;
-use looked::Looked;
+use looked::{Looked, Turn};
 use rounds::Rounds;
 
 /// The service. One for the process; it holds no state but what callers have looked at, and when.
@@ -112,6 +112,22 @@ impl Autoscaler {
         let outcome = self
             .view()
             .and_then(|view| answer(&view, request.into_inner()));
+        logged(method, outcome)
+    }
+
+    /// Answers from the latest view, and notes what it shows of sizes.
+    fn look<Q, A>(
+        &self,
+        method: &'static str,
+        request: Request<Q>,
+        answer: impl FnOnce(&mut Turn<'_>, &View, Q) -> Result<A, Status>,
+    ) -> Result<Response<A>, Status> {
+        self.saw(request.metadata());
+        let mut turn = self.looked.turn();
+        let outcome = self
+            .view()
+            .and_then(|view| answer(&mut turn, &view, request.into_inner()));
+        drop(turn);
         logged(method, outcome)
     }
 
@@ -191,9 +207,9 @@ impl CloudProvider for Autoscaler {
         &self,
         request: Request<NodeGroupTargetSizeRequest>,
     ) -> Result<Response<NodeGroupTargetSizeResponse>, Status> {
-        self.read("NodeGroupTargetSize", request, |view, asked| {
+        self.look("NodeGroupTargetSize", request, |turn, view, asked| {
             let group = reads::known(view, &asked.id)?;
-            self.looked.at(&group.id, group.sequence);
+            turn.at(group);
             Ok(reads::target_size(group))
         })
     }
@@ -230,10 +246,8 @@ impl CloudProvider for Autoscaler {
         &self,
         request: Request<RefreshRequest>,
     ) -> Result<Response<RefreshResponse>, Status> {
-        self.read("Refresh", request, |view, _| {
-            for group in view.groups.values() {
-                self.looked.at(&group.id, group.sequence);
-            }
+        self.look("Refresh", request, |turn, view, _| {
+            turn.at_all(view);
             self.rounds.begin(crate::clock::boot_ms());
             Ok(RefreshResponse {})
         })
@@ -244,7 +258,8 @@ impl CloudProvider for Autoscaler {
         request: Request<NodeGroupIncreaseSizeRequest>,
     ) -> Result<Response<NodeGroupIncreaseSizeResponse>, Status> {
         let question = |service: &Self, asked: NodeGroupIncreaseSizeRequest| {
-            let looked = service.looked.highest(&GroupId::new(&asked.id));
+            let mut turn = service.looked.turn();
+            let looked = turn.latest(&service.engine.current(), &GroupId::new(&asked.id));
             writes::increase(&asked, looked)
         };
         self.write("NodeGroupIncreaseSize", request, question).await

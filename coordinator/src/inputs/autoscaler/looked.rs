@@ -1,57 +1,56 @@
-//! What callers have looked at: for each group, the highest sequence that an answer has shown.
-//! Holds: numbers only rise; a number is noted before the answer that shows it leaves.
+//! What callers have looked at: for each group, the sequence that an answer has shown last.
+//! Holds: a view is taken and noted in one turn, so nobody notes an older view after a newer one.
+//! Holds: a number is noted before the answer that shows it leaves.
+//! Holds: the sequence of a declared group only rises, so one below what was shown belongs to a group made anew.
 //! Not here: what follows for a repeated size increase (`coordinator-core`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use coordinator_core::GroupId;
+use coordinator_core::{GroupId, GroupView, View};
 
-/// The highest sequence shown, by group. Empty after a start: nobody has looked yet.
+/// The sequence shown last, by group. Empty after a start: nobody has looked yet.
 #[derive(Debug, Default)]
 pub(super) struct Looked {
-    highest: RwLock<HashMap<GroupId, AtomicU64>>,
+    shown: Mutex<HashMap<GroupId, u64>>,
 }
 
 impl Looked {
-    /// Somebody is about to be shown this sequence.
-    pub(super) fn at(&self, group: &GroupId, sequence: u64) {
-        {
-            let highest = self.highest.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(seen) = highest.get(group) {
-                seen.fetch_max(sequence, Ordering::SeqCst);
-                return;
-            }
-        }
-        // Another caller may have added the group between the two locks.
-        let mut highest = self.highest.write().unwrap_or_else(PoisonError::into_inner);
-        highest
-            .entry(group.clone())
-            .or_default()
-            .fetch_max(sequence, Ordering::SeqCst);
-    }
-
-    /// The highest sequence that anybody was shown; 0 if nobody looked.
-    pub(super) fn highest(&self, group: &GroupId) -> u64 {
-        let highest = self.highest.read().unwrap_or_else(PoisonError::into_inner);
-        highest
-            .get(group)
-            .map_or(0, |seen| seen.load(Ordering::SeqCst))
+    /// Waits for those who look at this moment. The view is to be taken within the turn.
+    pub(super) fn turn(&self) -> Turn<'_> {
+        // A panic elsewhere cannot leave the map half changed.
+        Turn(self.shown.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The right to take the latest view, and to note what of it is shown.
+pub(super) struct Turn<'a>(MutexGuard<'a, HashMap<GroupId, u64>>);
 
-    #[test]
-    fn the_highest_number_stays_and_groups_are_apart() {
-        let looked = Looked::default();
-        let (a, b) = (GroupId::new("lab/a"), GroupId::new("lab/b"));
-        assert_eq!(looked.highest(&a), 0);
-        looked.at(&a, 3);
-        looked.at(&a, 2);
-        assert_eq!((looked.highest(&a), looked.highest(&b)), (3, 0));
+impl Turn<'_> {
+    /// Somebody is about to be shown this group.
+    pub(super) fn at(&mut self, group: &GroupView) {
+        self.0.insert(group.id.clone(), group.sequence);
+    }
+
+    /// Somebody is about to be shown every group. What was shown of others is of no use any more.
+    pub(super) fn at_all(&mut self, view: &View) {
+        let groups = view.groups.values();
+        *self.0 = groups
+            .map(|group| (group.id.clone(), group.sequence))
+            .collect();
+    }
+
+    /// The sequence that was shown last of the group as it is declared now; 0 if nobody has looked at it.
+    pub(super) fn latest(&mut self, view: &View, group: &GroupId) -> u64 {
+        let Some(shown) = self.0.get(group).copied() else {
+            return 0;
+        };
+        let present = view.groups.get(group);
+        if present.is_some_and(|present| shown <= present.sequence) {
+            return shown;
+        }
+        // Kept, it would count again once the new sequence has passed it.
+        self.0.remove(group);
+        0
     }
 }

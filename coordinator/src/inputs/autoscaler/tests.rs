@@ -25,6 +25,7 @@ mod bad_input;
 mod calls;
 mod counted;
 mod health;
+mod looks;
 mod peers;
 mod prices;
 mod raw;

@@ -234,20 +234,7 @@ pub(super) async fn sleeping(machines: usize, policy: Policy) -> (Client, Handle
         broken: Arc::clone(&broken),
     };
     tokio::spawn(seat.take(Lab::new(1, policy), store).run());
-    let mut facts = vec![Fact::GroupApplied(GroupSpec {
-        id: workers(),
-        mode: Mode::Autoscaler,
-        min_size: 0,
-        max_size: None,
-        node_object_policy: NodeObjectPolicy::Delete,
-        declared: Declared::default(),
-        scale_down: None,
-        energy: None,
-        local_volume_policy: LocalVolumePolicy::Protect,
-        require_proof: false,
-        paused: false,
-        concerns: coordinator_core::Concerns::new(),
-    })];
+    let mut facts = vec![Fact::GroupApplied(spec())];
     for number in 0..machines {
         let spec = machine(number);
         let record = MachineRecord {
@@ -275,6 +262,23 @@ pub(super) async fn sleeping(machines: usize, policy: Policy) -> (Client, Handle
         .unwrap();
     let client = served(engine.clone(), Callers::default()).await;
     (client, engine, broken)
+}
+
+pub(super) fn spec() -> GroupSpec {
+    GroupSpec {
+        id: workers(),
+        mode: Mode::Autoscaler,
+        min_size: 0,
+        max_size: None,
+        node_object_policy: NodeObjectPolicy::Delete,
+        declared: Declared::default(),
+        scale_down: None,
+        energy: None,
+        local_volume_policy: LocalVolumePolicy::Protect,
+        require_proof: false,
+        paused: false,
+        concerns: coordinator_core::Concerns::new(),
+    }
 }
 
 fn machine(number: usize) -> MachineSpec {
@@ -310,7 +314,7 @@ fn machine(number: usize) -> MachineSpec {
     }
 }
 
-async fn size(client: &mut Client) -> i32 {
+pub(super) async fn size(client: &mut Client) -> i32 {
     client
         .node_group_target_size(target())
         .await
