@@ -2,6 +2,7 @@
 //!
 //! In: Groups and Nodes as they come and go. Out: the facts that bring the core up to date.
 //! Holds: a machine that somebody else has locked is told with a fault for as long.
+//! Holds: a group made anew under the name of one that was told is told as gone first: what was wished for that went with it.
 //! Holds: a machine is known by its name alone, so of two Nodes with one name the older is told, both with a fault.
 //! Not here: what is stored in their status (`mirror`), and which relations must hold (coordinator-crds).
 
@@ -25,9 +26,31 @@ pub(super) type Key = (String, String);
 pub(super) struct Declared {
     groups: BTreeMap<Key, Group>,
     nodes: BTreeMap<Key, Declaration>,
-    told_groups: BTreeMap<GroupId, GroupSpec>,
+    told_groups: BTreeMap<GroupId, ToldGroup>,
     told: BTreeMap<MachineId, MachineSpec>,
     locks: Locks,
+}
+
+/// A group as the core is told of it.
+struct ToldGroup {
+    spec: GroupSpec,
+    /// Of the object that declares it.
+    uid: Option<String>,
+}
+
+impl ToldGroup {
+    fn of(group: &Group) -> Self {
+        Self {
+            spec: group_spec(group),
+            uid: group.metadata.uid.clone(),
+        }
+    }
+
+    /// Whether another object of the same name declares it.
+    fn is_made_anew(&self, since: &Self) -> bool {
+        let uids = self.uid.as_ref().zip(since.uid.as_ref());
+        uids.is_some_and(|(now, before)| now != before)
+    }
 }
 
 impl Declared {
@@ -41,10 +64,13 @@ impl Declared {
         self.locks.next_end_ms()
     }
 
-    /// True where the declaration is new or another one.
+    /// True where the declaration is new or another one, or another object declares the same.
     pub(super) fn put_group(&mut self, group: &Group) -> bool {
         let bare = Group {
-            metadata: bare(&group.metadata),
+            metadata: ObjectMeta {
+                uid: group.metadata.uid.clone(),
+                ..bare(&group.metadata)
+            },
             spec: group.spec.clone(),
             status: None,
         };
@@ -114,10 +140,12 @@ impl Declared {
 
     /// What the core does not know yet: groups before their machines, removals in the other order.
     pub(super) fn changes(&mut self) -> Vec<Fact> {
-        let groups: BTreeMap<GroupId, GroupSpec> = self
+        let groups: BTreeMap<GroupId, ToldGroup> = self
             .groups
             .iter()
-            .map(|((namespace, name), group)| (group_id(Some(namespace), name), group_spec(group)))
+            .map(|((namespace, name), group)| {
+                (group_id(Some(namespace), name), ToldGroup::of(group))
+            })
             .collect();
         let nodes = self.declared();
         let mut judged = self.judged(&nodes);
@@ -139,15 +167,19 @@ impl Declared {
             .map(|(id, (key, node))| (id, machine_spec(node, Place::Cluster, judged.get(key))))
             .collect();
         let mut facts = Vec::new();
-        facts.extend(differing(&groups, &self.told_groups).map(Fact::GroupApplied));
+        for (id, group) in &groups {
+            let told = self.told_groups.get(id);
+            let anew = told.is_some_and(|told| group.is_made_anew(told));
+            if anew {
+                facts.extend(removed(id));
+            }
+            if anew || told.is_none_or(|told| told.spec != group.spec) {
+                facts.push(Fact::GroupApplied(group.spec.clone()));
+            }
+        }
         facts.extend(differing(&machines, &self.told).map(Fact::MachineApplied));
         facts.extend(missing(&self.told, &machines).map(Fact::MachineRemoved));
-        for group in missing(&self.told_groups, &groups) {
-            facts.push(Fact::GroupRemoved(group.clone()));
-            // The wish for it was stored in the object, and went with it.
-            let record = GroupRecord::default();
-            facts.push(Fact::GroupStored { group, record });
-        }
+        facts.extend(missing(&self.told_groups, &groups).flat_map(|id| removed(&id)));
         self.told_groups = groups;
         self.told = machines;
         facts
@@ -162,6 +194,15 @@ impl Declared {
         let groups: Vec<Group> = self.groups.values().cloned().collect();
         judge(&groups, nodes)
     }
+}
+
+/// A group is gone, and with its object the wish that was stored there.
+fn removed(id: &GroupId) -> [Fact; 2] {
+    let (group, record) = (id.clone(), GroupRecord::default());
+    [
+        Fact::GroupRemoved(id.clone()),
+        Fact::GroupStored { group, record },
+    ]
 }
 
 fn differing<K: Ord, V: Clone + PartialEq>(

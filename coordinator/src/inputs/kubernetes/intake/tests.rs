@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::*;
 
+mod anew;
+
 fn node(name: &str, version: u64, more: serde_json::Value) -> Node {
     let mut object = json!({
         "apiVersion": "homelab-autoscaler.dev/v1alpha1", "kind": "Node",
