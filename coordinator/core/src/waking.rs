@@ -361,9 +361,12 @@ fn tell_unanswered(machine: &mut Machine, waking: &mut Waking, agents: &Agents, 
     let Some(first) = waking.first_sent_ms else {
         return;
     };
+    // While nobody listens, silence says nothing.
+    let silent_ms = ctx.policy.unanswered_ms.saturating_add(waking.blind_ms);
     if waking.told_unanswered
         || waking.heard
-        || !ctx.due(first.saturating_add(ctx.policy.unanswered_ms))
+        || waking.blind_since_ms.is_some()
+        || !ctx.due(first.saturating_add(silent_ms))
     {
         return;
     }

@@ -339,6 +339,23 @@ fn while_the_broker_is_away_no_relay_is_held_to_be_silent() {
 }
 
 #[test]
+fn while_nobody_listens_no_wake_is_held_to_be_unanswered() {
+    let mut world = World::new(lab(1));
+    world.sims.get_mut("m1").expect("m1").boot_takes_ms = 4 * MINUTE_MS;
+    world.run_for(MINUTE_MS);
+    ask_for(&mut world, 1);
+    world.run_for(10_000);
+    world.tell(Fact::Broker { up: false });
+    world.run_for(2 * MINUTE_MS);
+    assert!(!world.reasons().contains(&"WakeUnanswered"));
+    world.tell(Fact::Broker { up: true });
+    world.run_for(MINUTE_MS);
+    assert!(!world.reasons().contains(&"WakeUnanswered"), "70 s in all");
+    world.run_for(30_000);
+    assert!(world.reasons().contains(&"WakeUnanswered"));
+}
+
+#[test]
 fn each_further_failure_doubles_the_time_a_machine_is_left_out_up_to_an_hour() {
     let mut world = behind_bmc(bmc("r1"));
     world.barred.insert("pi".into());
