@@ -136,9 +136,8 @@ pub(crate) fn for_decrease(lab: &Lab, id: &GroupId, count: usize) -> Vec<Machine
         let Some(machine) = lab.machines.get(id) else {
             continue;
         };
-        if permission::is_registered(machine)
-            || lab.removals.iter().any(|r| r.machines.contains(id))
-        {
+        let settled = machine.is_refused() || removal::takes(lab, id);
+        if settled || permission::is_registered(machine) {
             continue;
         }
         candidates.push((progress(machine), age, id));
@@ -238,9 +237,9 @@ fn give_back(lab: &mut Lab, id: &GroupId, surplus: usize, ctx: &mut Ctx<'_>) {
             .filter(|m| !machines.contains(m))
             .cloned();
         let may_stop = |m: &MachineId| {
-            lab.machines
-                .get(m)
-                .is_some_and(|machine| permission::may_stop(lab, machine).is_ok())
+            lab.machines.get(m).is_some_and(|machine| {
+                !machine.is_refused() && permission::may_stop(lab, machine).is_ok()
+            })
         };
         let more: Vec<MachineId> = more
             .filter(may_stop)

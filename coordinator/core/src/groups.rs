@@ -224,7 +224,8 @@ impl Group {
     fn repeats(&self, growth: Growth, ctx: &Ctx<'_>) -> bool {
         self.remembered.as_ref().is_some_and(|last| {
             last.delta == growth.delta
-                && growth.looked < last.sequence
+                // Nobody can have looked at what comes yet: that was another group of this name.
+                && (growth.looked < last.sequence || growth.looked > self.record.sequence)
                 && ctx.now.boot_ms < last.at_ms.saturating_add(ctx.policy.duplicate_ms)
         })
     }
@@ -301,7 +302,7 @@ fn start(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
         if let Some(caller) = change.caller
             && ctx.now.boot_ms >= caller.deadline_ms
         {
-            undo(lab, &change);
+            undo(lab, &change, ctx);
             caller.reject_late(ctx);
             continue;
         }
@@ -311,7 +312,7 @@ fn start(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
                 applied.push(change);
             }
             Err((kind, message)) => {
-                undo(lab, &change);
+                undo(lab, &change, ctx);
                 if let Some(Caller { ticket, .. }) = change.caller {
                     ctx.reject(ticket, kind, message);
                 }
@@ -438,9 +439,9 @@ fn increase(
 }
 
 /// A change that is given up takes what was prepared for it back.
-fn undo(lab: &mut Lab, change: &Change) {
+fn undo(lab: &mut Lab, change: &Change, ctx: &mut Ctx<'_>) {
     if let What::GiveBack(removal) = &change.what {
-        removal::undo(lab, *removal);
+        removal::undo(lab, *removal, ctx);
     }
 }
 

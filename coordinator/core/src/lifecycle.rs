@@ -96,15 +96,14 @@ pub(crate) fn may_act(machine: &Machine, group: Option<&Group>) -> bool {
 /// An order for a machine that is wanted (again) is void, unless a removal is on its way. A proof stops what is wanted, but not
 /// against a person's later word, and does not wait for that to end.
 fn void_order(lab: &mut Lab, id: &MachineId, listed: bool) {
-    let leaving = lab.removals.iter().any(|r| r.machines.contains(id));
+    let leaving = removal::takes(lab, id);
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
     let order = machine.record.order.as_ref();
     let proves = order.is_some_and(|order| order.then_wake);
-    let overruled = machine.record.override_.is_some() || machine.spec.power != PowerPolicy::Auto;
     let stands = proves && !matches!(machine.phase, Phase::Off);
-    let void = (proves && overruled) || (listed && !leaving && !stands);
+    let void = (proves && !by_order(machine)) || (listed && !leaving && !stands);
     if void && machine.record.order.take().is_some() {
         machine.touch();
     }
@@ -118,16 +117,18 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
     if machine.record.outage == Some(Outage::SwitchedOff) {
         return drop_switched_off(lab, id, listed);
     }
-    if wished.wish == Wish::Off && removal::is_open(lab, id) {
+    if wished.wish == Wish::Off && by_order(machine) && removal::is_open(lab, id) {
         return;
     }
     match (wished.wish, machine.phase.clone()) {
         (Wish::Running, Phase::Off | Phase::Unknown(_) | Phase::WakeFailed(_)) => {
-            wake(lab, id, wished, ctx)
+            if !removal::takes(lab, id) {
+                wake(lab, id, wished, ctx);
+            }
         }
         (Wish::Running | Wish::None, Phase::Stopping(stopping)) => {
             // What was not ordered yet need not happen.
-            let called_back = !stopping.order_left
+            let called_back = !stopping.order_left()
                 && !matches!(
                     stopping.step,
                     Step::GoingDown { .. } | Step::Appearing { .. }
@@ -140,13 +141,13 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
                     String::from("The order was taken back before it was sent"),
                     ctx,
                 );
-            } else if stopping.order_left {
+            } else if stopping.order_left() {
                 sightings::lose_track(lab, id, ctx);
             }
         }
         (Wish::Running, Phase::Running) => leave_alone_if_unproven(lab, id, listed, ctx),
         (Wish::Running, Phase::Waking(_)) | (Wish::None, Phase::Off | Phase::Unknown(_)) => {}
-        (Wish::Off, _) if listed && !lab.removals.iter().any(|r| r.machines.contains(id)) => {
+        (Wish::Off, _) if listed && !removal::takes(lab, id) => {
             take_out(lab, id);
         }
         (Wish::Off, Phase::Running) => stop(lab, id, wished, ctx),
@@ -164,6 +165,11 @@ fn act(lab: &mut Lab, id: &MachineId, wished: &Wished, listed: bool, ctx: &mut C
         (Wish::Off | Wish::None, Phase::WakeFailed(_)) => rest(lab, id, ctx),
         (Wish::None, Phase::Running) => adopt(lab, id),
     }
+}
+
+/// No person's word and no declaration goes before its order.
+fn by_order(machine: &Machine) -> bool {
+    machine.record.override_.is_none() && machine.spec.power == PowerPolicy::Auto
 }
 
 /// It was switched off by hand or has failed: the wish for it ends before anything else is decided.
@@ -369,7 +375,9 @@ fn drive(lab: &mut Lab, id: &MachineId, power: &Power, free: Option<Wish>, ctx: 
     let unmanaged = machine.spec.power == PowerPolicy::Unmanaged;
     match &machine.phase {
         Phase::Waking(_) | Phase::WakeFailed(_) if unmanaged => rest(lab, id, ctx),
-        Phase::Stopping(stopping) if unmanaged && !stopping.order_left => rest(lab, id, ctx),
+        Phase::Stopping(stopping) if unmanaged && !stopping.order_left() => rest(lab, id, ctx),
+        // A wake that left now would be for a machine that nobody wants any more, and nobody would stop it.
+        Phase::Waking(_) if removal::takes(lab, id) => {}
         Phase::Waking(_) if free.is_some() => {
             if let Some(machine) = lab.machines.get_mut(id)
                 && waking::takes_turn(machine, lab.last_wake_ms, ctx)

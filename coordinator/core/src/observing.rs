@@ -131,7 +131,7 @@ fn pods_listed(
 }
 
 fn record_failed(lab: &mut Lab, id: &MachineId, fault: StoreFault, ctx: &Ctx<'_>) {
-    removal::record_failed(lab, id);
+    removal::record_failed(lab, id, fault);
     let Some(machine) = lab.machines.get_mut(id) else {
         return;
     };
@@ -187,7 +187,7 @@ fn group_applied(lab: &mut Lab, spec: GroupSpec) {
 
 /// The stored wish is kept: a declaration that comes back finds it again.
 fn group_removed(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
-    removal::abandon(lab, id);
+    removal::abandon(lab, id, ctx);
     if let Some(group) = lab.groups.remove(id) {
         for ticket in group.callers() {
             ctx.reject(

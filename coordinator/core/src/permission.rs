@@ -17,6 +17,7 @@ use crate::lab::Lab;
 use crate::machine::{Machine, Phase};
 use crate::node;
 use crate::record::{OverridePower, PowerState};
+use crate::removal;
 use crate::spec::{PowerPolicy, WakeMethod};
 
 /// Why a machine must not be stopped by anybody but a person at its power button.
@@ -79,7 +80,9 @@ pub(crate) fn is_registered(machine: &Machine) -> bool {
         // Its kubelet has registered: the autoscaler counts it as one that came, ready or not.
         Phase::Waking(_) => node.is_some_and(|n| n.ready || !n.suspended),
         Phase::WakeFailed(_) => node.is_some_and(|n| n.ready),
-        Phase::Off | Phase::Stopping(_) => false,
+        // A proof stops it once and wakes it again: all that while it is one that came.
+        Phase::Stopping(_) => machine.record.order.as_ref().is_some_and(|o| o.then_wake),
+        Phase::Off => false,
     }
 }
 
@@ -157,10 +160,7 @@ fn wakes(info: &AgentInfo, machine: &Machine) -> bool {
 fn leaves(lab: &Lab, machine: &Machine) -> bool {
     machine.record.order.is_some()
         || matches!(machine.phase, Phase::Stopping(_) | Phase::Off)
-        || lab
-            .removals
-            .iter()
-            .any(|r| r.machines.contains(machine.id()))
+        || removal::takes(lab, machine.id())
 }
 
 /// Whether the coordinator may stop a machine at all.

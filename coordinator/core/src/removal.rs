@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 
 use crate::actions::{Action, RejectedKind};
 use crate::awaited::{AwaitedRecord, AwaitedState};
+use crate::facts::StoreFault;
 use crate::groups::{Caller, Change, What};
 use crate::ids::{CommandId, GroupId, MachineId};
 use crate::lab::{Ctx, Lab};
@@ -79,7 +80,8 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
         if !needs_order(machine) {
             continue;
         }
-        if machine.record.order.is_none() {
+        // A proof would wake it again.
+        if machine.record.order.as_ref().is_none_or(|o| o.then_wake) {
             removal.orders.push((id.clone(), order_id.clone()));
             machine.record.order = Some(Box::new(OffOrder {
                 id: order_id,
@@ -119,18 +121,22 @@ fn needs_order(machine: &Machine) -> bool {
     }
 }
 
-/// The order of a machine could not be stored: whoever waits for it is told now.
-pub(crate) fn record_failed(lab: &mut Lab, machine: &MachineId) {
+/// The order of a machine could not be stored: whoever waits for it is told now. Where nobody does, it is stored later, unless
+/// the store refuses it as it is: the others that leave with it are not to wait for that.
+pub(crate) fn record_failed(lab: &mut Lab, machine: &MachineId, fault: StoreFault) {
     for removal in lab.removals.iter_mut().filter(|r| !r.pushed) {
         let waits = removal.recording.iter().any(|r| r.machine == *machine);
-        if waits && removal.caller.is_some() {
+        if waits && (removal.caller.is_some() || fault == StoreFault::Refused) {
             removal.refused = Some(format!("the order for {machine} could not be stored"));
         }
     }
 }
 
 /// The group is gone, and with it every change that was prepared for it.
-pub(crate) fn abandon(lab: &mut Lab, group: &GroupId) {
+pub(crate) fn abandon(lab: &mut Lab, group: &GroupId, ctx: &mut Ctx<'_>) {
+    for removal in lab.removals.iter_mut().filter(|r| r.group == *group) {
+        removal.refused = Some(format!("group {group} is gone"));
+    }
     let handed_over: Vec<u64> = lab
         .removals
         .iter()
@@ -138,7 +144,7 @@ pub(crate) fn abandon(lab: &mut Lab, group: &GroupId) {
         .map(|r| r.number)
         .collect();
     for number in handed_over {
-        undo(lab, number);
+        undo(lab, number, ctx);
     }
 }
 
@@ -205,7 +211,7 @@ fn give_up(lab: &mut Lab, number: u64, refused: Option<String>, ctx: &mut Ctx<'_
         return;
     };
     let (caller, group) = (removal.caller, removal.group.clone());
-    undo(lab, number);
+    undo(lab, number, ctx);
     let Some(caller) = caller else {
         let again_ms = ctx.now.boot_ms.saturating_add(ctx.policy.store_retry_ms);
         if let Some(group) = lab.groups.get_mut(&group) {
@@ -243,6 +249,11 @@ pub(crate) fn leaving(lab: &mut Lab, number: u64) -> Vec<MachineId> {
     leaving
 }
 
+/// Whether it is on its way out of its group: what is wished for it is not certain before that is stored, or given up.
+pub(crate) fn takes(lab: &Lab, id: &MachineId) -> bool {
+    lab.removals.iter().any(|r| r.machines.contains(id))
+}
+
 /// Whether its order waits for a removal to be stored.
 pub(crate) fn is_open(lab: &Lab, id: &MachineId) -> bool {
     let mut orders = lab.removals.iter().flat_map(|removal| &removal.orders);
@@ -260,8 +271,10 @@ pub(crate) fn finish(lab: &mut Lab, number: u64) {
     }
 }
 
-/// The removal failed: the orders that it had made are void. `lifecycle` takes taint and cordon off again.
-pub(crate) fn undo(lab: &mut Lab, number: u64) {
+/// The removal failed: the orders that it had made are void. `lifecycle` takes taint and cordon off again, and goes on with the
+/// wakes that have waited for this.
+pub(crate) fn undo(lab: &mut Lab, number: u64, ctx: &mut Ctx<'_>) {
+    ctx.at(ctx.now.boot_ms);
     if let Some(at) = lab.removals.iter().position(|r| r.number == number) {
         let removal = lab.removals.remove(at);
         withdraw(lab, removal.orders);

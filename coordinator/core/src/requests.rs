@@ -155,7 +155,7 @@ fn delete(
             if !machines.contains(machine.id()) {
                 machines.push(machine.id().clone());
             }
-        } else if matches!(machine.phase, Phase::Running) && machine.record.order.is_none() {
+        } else if runs_unlisted(machine) {
             // It runs beyond the size of its group; it is stopped all the same.
             permission::may_delete(lab, machine)?;
             if !machines.contains(machine.id()) {
@@ -179,6 +179,14 @@ fn delete(
         ctx,
     );
     Ok(())
+}
+
+/// It runs and nobody has ordered it off, or only for a proof, after which it would be woken again.
+fn runs_unlisted(machine: &Machine) -> bool {
+    match &machine.record.order {
+        Some(order) => order.then_wake,
+        None => matches!(machine.phase, Phase::Running),
+    }
 }
 
 /// By provider id first, then by Node name, then by the name of the machine itself.
@@ -374,6 +382,11 @@ fn check_ask(lab: &Lab, machine: &Machine, ask: Ask) -> Result<(), Refusal> {
             "{id} is {}, a proof starts from running",
             machine.phase_name().as_str()
         )),
+        (Ask::Prove, Phase::Running)
+            if machine.record.order.is_some() || removal::takes(lab, id) =>
+        {
+            refuse(format!("{id} is being given back"))
+        }
         (Ask::Prove, Phase::Running) if machine.record.override_.is_some() => refuse(format!(
             "{id} is kept on or off by hand: release it first, a proof stops it once and wakes it again"
         )),

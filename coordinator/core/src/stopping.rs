@@ -48,12 +48,10 @@ pub(crate) struct Stopping {
     failures: u32,
     /// The latest order.
     last: Option<CommandId>,
-    /// An order may have reached the machine and was not refused: it cannot be called back.
-    pub(crate) order_left: bool,
-    /// One of those went to the machine's own agent: what becomes of another, to its BMC, says nothing about it.
-    agent_told: bool,
-    /// Both as they were before the latest order, which may turn out not to have left.
-    before_last: (bool, bool),
+    /// Whom an order may have reached that was not refused.
+    told: Told,
+    /// The same before the latest order, which may turn out not to have left.
+    before_last: Told,
     /// It goes on from before a restart.
     resumed: bool,
     /// When the last order was sent, or may have been before a restart.
@@ -63,7 +61,19 @@ pub(crate) struct Stopping {
     drain: Option<Drain>,
 }
 
+/// By whom the machine may have been told to go down: what becomes of an order to one says nothing about those to the other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    agent: bool,
+    bmc: bool,
+}
+
 impl Stopping {
+    /// An order may have reached the machine and was not refused: it cannot be called back.
+    pub(crate) fn order_left(&self) -> bool {
+        self.told.agent || self.told.bmc
+    }
+
     /// It is to be stopped when it appears, and has not appeared.
     pub(crate) fn awaits_boot(&self) -> bool {
         matches!(self.step, Step::Appearing { .. })
@@ -180,10 +190,9 @@ pub(crate) fn resume(machine: &mut Machine, ctx: &Ctx<'_>) {
     };
     enter(machine, 0, step, &operation.by, ctx);
     if let Phase::Stopping(stopping) = &mut machine.phase {
-        stopping.order_left = operation.ordered_at_ms.is_some();
         stopping.resumed = true;
         // Nobody remembers by which way it went.
-        stopping.agent_told = stopping.order_left;
+        stopping.told.agent = operation.ordered_at_ms.is_some();
     }
 }
 
@@ -196,9 +205,8 @@ fn enter(machine: &mut Machine, gate: u64, step: Step, by: &str, ctx: &Ctx<'_>) 
         tries: 0,
         failures: 0,
         last: None,
-        order_left: false,
-        agent_told: false,
-        before_last: (false, false),
+        told: Told::default(),
+        before_last: Told::default(),
         resumed: false,
         last_sent_ms: ctx.now.boot_ms,
         told_late: false,
@@ -242,7 +250,7 @@ pub(crate) fn drive(
     let (Outcome::Pending, Some(wish)) = (outcome, around.free) else {
         return outcome;
     };
-    if stopping.order_left && wish != Wish::Off {
+    if stopping.order_left() && wish != Wish::Off {
         return withdrawn(machine, &stopping, power, ctx);
     }
     if let Some(protection) = around.protected.filter(|_| stopping.may_wait()) {
@@ -267,7 +275,7 @@ fn advance(
         .operation
         .as_ref()
         .and_then(|op| op.boot_id.as_ref());
-    let not_sent = stopping.may_wait() && !stopping.order_left;
+    let not_sent = stopping.may_wait() && !stopping.order_left();
     // Its power alone was seen when it was ordered off: an agent that shows up now gets no order for whatever boot.
     let unbound = decided_for.is_none() && !matches!(stopping.step, Step::Appearing { .. });
     if (not_sent || unbound) && power.boot_id.is_some() && decided_for != power.boot_id.as_ref() {

@@ -2,7 +2,7 @@
 //!
 //! Holds: nothing is repeated for a caller that was told of a failure.
 
-use super::{Caller, finish, undo};
+use super::{Caller, What, finish, undo};
 use crate::actions::RejectedKind;
 use crate::facts::StoreFault;
 use crate::ids::GroupId;
@@ -46,7 +46,7 @@ fn too_late(lab: &mut Lab, id: &GroupId, ctx: &mut Ctx<'_>) {
     let is_late = |caller: &Caller| caller.deadline_ms <= over_ms;
     for change in &flight.changes {
         if change.caller.as_ref().is_some_and(is_late) {
-            undo(lab, change);
+            undo(lab, change, ctx);
         }
     }
     for caller in flight.callers.extract_if(.., |caller| is_late(caller)) {
@@ -76,7 +76,12 @@ pub(crate) fn failed(lab: &mut Lab, id: &GroupId, fault: StoreFault, ctx: &mut C
     for caller in &flight.callers {
         ctx.reject(caller.ticket, RejectedKind::Unavailable, message);
     }
-    for change in &flight.changes {
-        undo(lab, change);
+    for change in flight.changes.into_iter().rev() {
+        let nobody_waits = change.caller.is_none() && matches!(change.what, What::GiveBack(_));
+        match lab.groups.get_mut(id) {
+            // If it was stored after all, these machines are wanted no more, and only their orders stop them.
+            Some(group) if nobody_waits && group.in_doubt => group.queue.push_front(change),
+            Some(_) | None => undo(lab, &change, ctx),
+        }
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn not_sent(machine: &mut Machine, command: &CommandId) {
         return;
     };
     if stopping.last.as_ref() == Some(command) {
-        (stopping.order_left, stopping.agent_told) = stopping.before_last;
+        stopping.told = stopping.before_last;
     }
 }
 
@@ -110,8 +110,11 @@ pub(crate) fn reported(machine: &mut Machine, report: &Report, agents: &Agents, 
         report.state,
         ReportState::Accepted | ReportState::Running | ReportState::Done
     ) {
-        stopping.order_left = true;
-        stopping.agent_told |= report.agent == machine.spec.agent;
+        if report.agent == machine.spec.agent {
+            stopping.told.agent = true;
+        } else {
+            stopping.told.bmc = true;
+        }
     }
     match report.state {
         ReportState::Accepted => machine.explain(
@@ -174,14 +177,17 @@ fn refused(
     stopping.gate = machine.begin(OperationKind::Stop, by, floor, ctx);
     stopping.last = None;
     stopping.tries = 0;
-    // What a BMC would not do takes nothing back from what the machine itself may have heeded.
-    stopping.agent_told &= report.agent != machine.spec.agent;
-    stopping.order_left = stopping.agent_told;
+    // It takes nothing back from what went another way, nor from an earlier order to a BMC: each of those has its own id.
+    if report.agent == machine.spec.agent {
+        stopping.told.agent = false;
+    } else {
+        stopping.told.bmc = stopping.before_last.bmc;
+    }
     if let Some(operation) = machine
         .record
         .operation
         .as_mut()
-        .filter(|_| stopping.agent_told)
+        .filter(|_| stopping.order_left())
     {
         operation.ordered_at_ms = Some(ctx.now.wall_ms);
         operation.going_down = said_so;

@@ -219,7 +219,7 @@ pub(super) fn go_on(
         drain.asked.extend(asked);
         tell(machine, &mut drain, ctx);
         // What may have left before was refused: it cannot be heeded any more.
-        if !stopping.order_left {
+        if !stopping.order_left() {
             machine.order_stayed();
         }
         stopping.step = Step::Evicting {

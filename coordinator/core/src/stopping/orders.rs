@@ -117,7 +117,7 @@ fn order_agent(
         format!("Power-off sent to agent {agent}"),
         ctx,
     );
-    stopping.agent_told = true;
+    stopping.told.agent = true;
     true
 }
 
@@ -152,6 +152,7 @@ pub(crate) fn order_bmc(
         format!("Redfish stop ordered from relay {relay}"),
         ctx,
     );
+    stopping.told.bmc = true;
     true
 }
 
@@ -161,8 +162,7 @@ fn sent(machine: &mut Machine, stopping: &mut Stopping, message: String, ctx: &m
         stopping.started_ms = ctx.now.boot_ms;
     }
     stopping.tries += 1;
-    stopping.before_last = (stopping.order_left, stopping.agent_told);
-    stopping.order_left = true;
+    stopping.before_last = stopping.told;
     stopping.last_sent_ms = ctx.now.boot_ms;
     stopping.step = Step::Ordered {
         sent_ms: ctx.now.boot_ms,
@@ -235,7 +235,7 @@ pub(crate) fn look_again(
     let again_ms = ctx.now.boot_ms.saturating_add(in_ms);
     ctx.at(again_ms);
     stopping.step = Step::Waiting { again_ms };
-    if !stopping.order_left {
+    if !stopping.order_left() {
         machine.order_stayed();
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn verdict(
     }
     let operation = machine.record.operation.as_ref();
     let meant = operation.and_then(|op| op.boot_id.as_ref());
-    if stopping.order_left && power::rebooted(meant, power.boot_id.as_ref()) {
+    if stopping.order_left() && power::rebooted(meant, power.boot_id.as_ref()) {
         return Outcome::CameBack;
     }
     let silent = |from_ms, ctx: &mut Ctx<'_>| {

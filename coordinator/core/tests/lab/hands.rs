@@ -35,7 +35,10 @@ impl World {
                 version,
                 record,
             } => {
-                if self.store == Store::Up {
+                if self.unstorable.contains(machine.as_str()) {
+                    let fault = StoreFault::Refused;
+                    self.later(2, Fact::RecordFailed { machine, fault });
+                } else if self.store == Store::Up {
                     self.writes += 1;
                     self.store_machines.insert(machine.clone(), *record);
                     self.later(2, Fact::Recorded { machine, version });
@@ -244,6 +247,11 @@ impl World {
         match &command.verb {
             Verb::Wake(_) | Verb::RedfishOn(_) => self.wake(command, &target),
             Verb::PowerOff => self.power_off(command, &target),
+            Verb::RedfishStop(_) | Verb::RedfishForceOff(_)
+                if self.barred.contains(command.agent.as_str()) =>
+            {
+                self.report(command, ReportState::Failed, "exec_refused", None);
+            }
             Verb::RedfishStop(_) => self.go_down(command, &target, Effect::Stop(target.clone())),
             Verb::RedfishForceOff(_) => {
                 self.effects

@@ -12,6 +12,7 @@ mod guards;
 mod hands;
 mod histories;
 mod identity;
+mod leaving;
 mod outages;
 mod promises;
 mod proofs;

@@ -98,6 +98,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     /// The relay refuses every wake.
     pub(crate) refuses_wakes: bool,
+    /// Machines whose records the store refuses.
+    pub(crate) unstorable: BTreeSet<String>,
     /// Relays whose credentials every BMC refuses.
     pub(crate) barred: BTreeSet<String>,
     /// No Node can be tainted.
@@ -148,6 +150,7 @@ impl World {
             store_machines: BTreeMap::new(),
             store: Store::Up,
             refuses_wakes: false,
+            unstorable: BTreeSet::new(),
             barred: BTreeSet::new(),
             fences_fail: false,
             store_queue_ms: 0,
