@@ -13,7 +13,7 @@ use crate::lab::{Ctx, Lab};
 use crate::machine::{Machine, Phase};
 use crate::permission;
 use crate::record::OverridePower;
-use crate::removal::{self, Leaving};
+use crate::removal::{self, Leaving, Stays};
 use crate::spec::{Mode, PowerPolicy};
 
 /// Whether a machine could be woken for its group now.
@@ -255,7 +255,7 @@ fn give_back(lab: &mut Lab, id: &GroupId, surplus: usize, ctx: &mut Ctx<'_>) {
                 machines,
                 by: String::from("targetSize"),
                 caller: None,
-                spares_registered: false,
+                stays: Stays::Nothing,
             },
             ctx,
         );

@@ -381,7 +381,7 @@ fn apply(
             Ok(())
         }
         What::GiveBack(removal) => {
-            let machines = removal::leaving(lab, *removal);
+            let machines = removal::settle(lab, *removal);
             permission::check_minimum(lab, id, &record.wanted, &machines)?;
             remove(lab, id, record, &machines);
             Ok(())

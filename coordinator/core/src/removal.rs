@@ -29,8 +29,7 @@ pub(crate) struct Removal {
     pub(crate) group: GroupId,
     pub(crate) machines: Vec<MachineId>,
     caller: Option<Caller>,
-    /// Only what has not joined by the time it is stored leaves.
-    spares_registered: bool,
+    stays: Stays,
     /// The orders that it has made, which stand or fall with it.
     orders: Vec<(MachineId, CommandId)>,
     fencing: BTreeSet<MachineId>,
@@ -47,8 +46,16 @@ pub(crate) struct Leaving {
     pub(crate) by: String,
     /// Who waits for it, and until when.
     pub(crate) caller: Option<Caller>,
-    /// Whether machines whose Nodes register meanwhile stay.
-    pub(crate) spares_registered: bool,
+    pub(crate) stays: Stays,
+}
+
+/// What of a removal stays in its group after all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stays {
+    /// Nothing.
+    Nothing,
+    /// What has joined by the time the removal is stored.
+    Registered,
 }
 
 /// Starts a removal. With no machine left to remove it still answers its caller.
@@ -57,7 +64,7 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
         machines,
         by,
         caller,
-        spares_registered,
+        stays,
     } = leaving;
     let number = lab.removals.iter().map(|r| r.number).max().unwrap_or(0) + 1;
     let mut removal = Removal {
@@ -65,7 +72,7 @@ pub(crate) fn prepare(lab: &mut Lab, group: &GroupId, leaving: Leaving, ctx: &mu
         group: group.clone(),
         machines,
         caller,
-        spares_registered,
+        stays,
         orders: Vec::new(),
         fencing: BTreeSet::new(),
         recording: Vec::new(),
@@ -225,27 +232,23 @@ fn give_up(lab: &mut Lab, number: u64, refused: Option<String>, ctx: &mut Ctx<'_
     }
 }
 
-/// The machines that leave if it is stored now. Where those that registered meanwhile are spared, they stay from here on.
-pub(crate) fn leaving(lab: &mut Lab, number: u64) -> Vec<MachineId> {
+/// Settles which machines leave, as it is about to be stored: what stays loses its order.
+pub(crate) fn settle(lab: &mut Lab, number: u64) -> Vec<MachineId> {
     let Some(at) = lab.removals.iter().position(|r| r.number == number) else {
         return Vec::new();
     };
-    let registered = |id: &MachineId| lab.machines.get(id).is_some_and(|m| is_registered(m));
-    let joined: BTreeSet<MachineId> = match &lab.removals[at] {
-        removal if removal.spares_registered => {
-            let joined = removal.machines.iter().filter(|id| registered(id));
-            joined.cloned().collect()
-        }
-        _ => BTreeSet::new(),
+    let removal = &lab.removals[at];
+    let stays = |id: &&MachineId| match removal.stays {
+        Stays::Nothing => false,
+        Stays::Registered => lab.machines.get(*id).is_some_and(|m| is_registered(m)),
     };
+    let stay: BTreeSet<MachineId> = removal.machines.iter().filter(stays).cloned().collect();
     let removal = &mut lab.removals[at];
-    removal.machines.retain(|id| !joined.contains(id));
+    removal.machines.retain(|id| !stay.contains(id));
     let leaving = removal.machines.clone();
-    let spared: Vec<_> = removal
-        .orders
-        .extract_if(.., |(id, _)| joined.contains(id))
-        .collect();
-    withdraw(lab, spared);
+    let orders = removal.orders.extract_if(.., |(id, _)| stay.contains(id));
+    let void = orders.collect();
+    withdraw(lab, void);
     leaving
 }
 

@@ -19,7 +19,7 @@ use crate::lab::{Asked, Ctx, Lab};
 use crate::machine::{Machine, Phase, Presence, Unknown};
 use crate::permission;
 use crate::record::{OffOrder, Override, OverridePower, PowerRecord, PowerState, Witness};
-use crate::removal::{self, Leaving};
+use crate::removal::{self, Leaving, Stays};
 use crate::spec::{Mode, PowerPolicy};
 use crate::why::Why;
 use crate::wishes::DELETE_NODES;
@@ -128,7 +128,7 @@ fn decrease(
             machines,
             by,
             caller: Some(caller),
-            spares_registered: true,
+            stays: Stays::Registered,
         },
         ctx,
     );
@@ -174,7 +174,7 @@ fn delete(
             machines,
             by,
             caller: Some(caller),
-            spares_registered: false,
+            stays: Stays::Nothing,
         },
         ctx,
     );
