@@ -28,8 +28,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 const HOLLOW: &[&str] = &[
     "c03a", "c13a", "c13b", "c14a", "c14b", "c15x", "c21a", "c21b", "c21c", "c23a", "c23b", "c23c",
     "c23d", "c23e", "c23f", "c23g", "c23h", "c23i", "c23j", "c24h", "c25a", "c26a", "c26b", "c26c",
-    "c29a", "c30a", "c30b", "c35a", "c35b", "c38a", "c42a", "c42b", "c42d", "c42e", "c42f", "c43a",
-    "c45a",
+    "c29a", "c30a", "c30b", "c35a", "c35b", "c35c", "c38a", "c42a", "c42b", "c42d", "c42e", "c42f",
+    "c43a", "c45a",
 ];
 /// For the shared lab, and for the labs of single checks one after the other.
 static PLANES: Planes = Planes::new();

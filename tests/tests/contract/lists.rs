@@ -154,16 +154,21 @@ fn has_failed(instance: &Instance) -> bool {
 #[test]
 fn c35_state_is_always_told_and_only_what_is_created_has_errors() -> Result<()> {
     shared(async |stage| {
-        let mut plan = plan("c35", &["c35a", "c35b"]);
-        // It does not come in time, and then somebody presses its button; it counts all the same.
-        let impatient = json!({"timeouts": {"boot": "3s"}});
-        plan.otherwise.insert("c35b", impatient);
+        let mut plan = plan("c35", &["c35a", "c35b", "c35c"]);
         plan.spec["requireProof"] = false.into();
+        // Two do not come in time. Then somebody presses the button of one, which counts all the same; the other is given back.
+        let late = ["c35b", "c35c"];
+        for machine in late {
+            let impatient = json!({"timeouts": {"boot": "3s"}});
+            plan.otherwise.insert(machine, impatient);
+        }
         let group = group(stage, plan, Behind::Hollow).await?;
-        group.hollow["c35b"].set_faults(Faults {
-            ignores_wake: true,
-            ..Faults::default()
-        });
+        for machine in late {
+            group.hollow[machine].set_faults(Faults {
+                ignores_wake: true,
+                ..Faults::default()
+            });
+        }
         let mut unsound = Vec::new();
         let mut until = async |what: &str, fits: &dyn Fn(&[Instance]) -> bool| {
             wait::until(LIMIT, what, async || {
@@ -181,11 +186,16 @@ fn c35_state_is_always_told_and_only_what_is_created_has_errors() -> Result<()> 
         };
 
         stage.recorder.ask("c35a", Wish::On);
-        group.increase(2).await?;
-        until("both are created", &|listed| listed.len() == 2).await?;
-        until("one runs and one has failed", &|listed| {
+        group.increase(3).await?;
+        until("all are created", &|listed| listed.len() == 3).await?;
+        until("one runs and two have failed", &|listed| {
             let runs = told(listed, "c35a") == Some(InstanceState::InstanceRunning);
-            runs && listed.iter().any(has_failed)
+            runs && listed.iter().filter(|one| has_failed(one)).count() == 2
+        })
+        .await?;
+        group.delete("c35c").await?;
+        until("what had failed and was given back is gone", &|listed| {
+            told(listed, "c35c").is_none()
         })
         .await?;
         group.hollow["c35b"].set_faults(Faults::default());
@@ -194,7 +204,7 @@ fn c35_state_is_always_told_and_only_what_is_created_has_errors() -> Result<()> 
             told(listed, "c35b") == Some(InstanceState::InstanceRunning)
         })
         .await?;
-        for machine in group.machines {
+        for machine in ["c35a", "c35b"] {
             stage.recorder.ask(machine, Wish::Off);
             group.delete(machine).await?;
             until("it is deleted", &|listed| {
