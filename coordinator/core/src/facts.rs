@@ -26,14 +26,14 @@ pub enum Fact {
     MachineApplied(MachineSpec),
     /// A machine's declaration is gone. Moves no power.
     MachineRemoved(MachineId),
-    /// What the store holds for a group: at start, and after somebody else wrote it.
+    /// What the store holds for a group: at start, after somebody else wrote it, and after its object has gone: nothing.
     GroupStored {
         /// Which group.
         group: GroupId,
         /// Its stored wish.
         record: GroupRecord,
     },
-    /// What the store holds for a machine: at start, and after somebody else wrote it.
+    /// What the store holds for a machine: at start, after somebody else wrote it, and after its object has gone: nothing.
     MachineStored {
         /// Which machine.
         machine: MachineId,

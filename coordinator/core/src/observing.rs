@@ -37,7 +37,7 @@ pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
         Fact::MachineStored { machine, record } => match lab.machines.get_mut(&machine) {
             Some(known) if lab.epoch.is_some() => stored_elsewhere(known, record, ctx),
             Some(known) => replay(known, record, ctx),
-            None => drop(lab.orphan_machines.insert(machine, record)),
+            None => stored_before(lab, machine, record),
         },
         Fact::AgentStored { agent, key } => lab.agents.stored(agent, key),
         Fact::Committed { group, sequence } => groups::committed(lab, &group, sequence, ctx),
@@ -248,6 +248,18 @@ fn machine_removed(lab: &mut Lab, id: &MachineId) {
             lab.orphan_nodes.insert(node.name.clone(), *node);
         }
         lab.orphan_machines.insert(id.clone(), machine.record);
+    }
+}
+
+/// What is stored of a machine that is not declared, in place of what was known of it. Agents go on from the highest token
+/// that they have seen, also where its record has gone with its object, so no token is granted again.
+fn stored_before(lab: &mut Lab, id: MachineId, mut record: MachineRecord) {
+    let known = lab.orphan_machines.get(&id);
+    record.token = known.map_or(record.token, |known| known.token.max(record.token));
+    if record == MachineRecord::default() {
+        lab.orphan_machines.remove(&id);
+    } else {
+        lab.orphan_machines.insert(id, record);
     }
 }
 

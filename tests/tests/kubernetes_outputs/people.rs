@@ -257,6 +257,37 @@ async fn people_read_in_the_status_what_the_view_says() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_is_made_anew_is_described_though_nothing_else_has_changed() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.group("workers").await?;
+    stage.machine("nuc1").await?;
+    let (shell, _running) = stage.leader().await?;
+    shell.show(shown());
+    let (groups, machines) = (stage.groups(), stage.machines());
+    let described = async || {
+        let group = groups.get_opt("workers").await?.and_then(|it| it.status);
+        let machine = machines.get_opt("nuc1").await?.and_then(|it| it.status);
+        ensure!(group.context("group")?.max_size == Some(1));
+        ensure!(machine.context("machine")?.phase.as_deref() == Some("Waking"));
+        Ok(())
+    };
+    wait::until(LIMIT, "the status of both", described).await?;
+    let old = machines.get("nuc1").await?.metadata.uid;
+    groups.delete("workers", &DeleteParams::default()).await?;
+    machines.delete("nuc1", &DeleteParams::default()).await?;
+    wait::until(LIMIT, "both to go", async || {
+        ensure!(groups.get_opt("workers").await?.is_none());
+        ensure!(machines.get_opt("nuc1").await?.is_none());
+        Ok(())
+    })
+    .await?;
+    stage.group("workers").await?;
+    stage.machine("nuc1").await?;
+    ensure!(machines.get("nuc1").await?.metadata.uid != old);
+    wait::until(LIMIT, "the status of both new ones", described).await
+}
+
+#[tokio::test]
 async fn somebody_elses_lock_is_honoured_until_it_goes() -> Result<()> {
     let stage = Stage::set().await?;
     stage.group("workers").await?;

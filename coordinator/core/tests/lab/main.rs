@@ -1,6 +1,7 @@
 //! The core, driven by hand: requests, power, restarts and silence in virtual time.
 
 mod adoption;
+mod anew;
 mod bench;
 mod cases;
 mod declare;

@@ -2,13 +2,13 @@
 //!
 //! In: Groups and Nodes as they come and go. Out: the facts that bring the core up to date.
 //! Holds: a machine that somebody else has locked is told with a fault for as long.
-//! Holds: a group made anew under the name of one that was told is told as gone first: what was wished for that went with it.
+//! Holds: an object made anew under the name of one that was told is told as gone first: what was stored went with that one.
 //! Holds: a machine is known by its name alone, so of two Nodes with one name the older is told, both with a fault.
 //! Not here: what is stored in their status (`mirror`), and which relations must hold (coordinator-crds).
 
 use std::collections::BTreeMap;
 
-use coordinator_core::{AgentId, Fact, GroupId, GroupRecord, GroupSpec, MachineId, MachineSpec};
+use coordinator_core::{AgentId, Fact, GroupId, GroupSpec, MachineId, MachineSpec};
 use coordinator_crds::{Group, Node};
 use kube::core::ObjectMeta;
 
@@ -26,31 +26,9 @@ pub(super) type Key = (String, String);
 pub(super) struct Declared {
     groups: BTreeMap<Key, Group>,
     nodes: BTreeMap<Key, Declaration>,
-    told_groups: BTreeMap<GroupId, ToldGroup>,
+    told_groups: BTreeMap<GroupId, GroupSpec>,
     told: BTreeMap<MachineId, MachineSpec>,
     locks: Locks,
-}
-
-/// A group as the core is told of it.
-struct ToldGroup {
-    spec: GroupSpec,
-    /// Of the object that declares it.
-    uid: Option<String>,
-}
-
-impl ToldGroup {
-    fn of(group: &Group) -> Self {
-        Self {
-            spec: group_spec(group),
-            uid: group.metadata.uid.clone(),
-        }
-    }
-
-    /// Whether another object of the same name declares it.
-    fn is_made_anew(&self, since: &Self) -> bool {
-        let uids = self.uid.as_ref().zip(since.uid.as_ref());
-        uids.is_some_and(|(now, before)| now != before)
-    }
 }
 
 impl Declared {
@@ -64,13 +42,10 @@ impl Declared {
         self.locks.next_end_ms()
     }
 
-    /// True where the declaration is new or another one, or another object declares the same.
+    /// True where the declaration is new or another one.
     pub(super) fn put_group(&mut self, group: &Group) -> bool {
         let bare = Group {
-            metadata: ObjectMeta {
-                uid: group.metadata.uid.clone(),
-                ..bare(&group.metadata)
-            },
+            metadata: bare(&group.metadata),
             spec: group.spec.clone(),
             status: None,
         };
@@ -80,6 +55,12 @@ impl Declared {
 
     pub(super) fn remove_group(&mut self, key: &Key) {
         self.groups.remove(key);
+    }
+
+    /// The object that the core knows this group from is gone. `None` where it knows of none.
+    pub(super) fn forget_group(&mut self, id: &GroupId) -> Option<Fact> {
+        let (id, _) = self.told_groups.remove_entry(id)?;
+        Some(Fact::GroupRemoved(id))
     }
 
     /// True where the declaration is new or another one.
@@ -99,6 +80,12 @@ impl Declared {
     pub(super) fn remove_node(&mut self, key: &Key) {
         self.nodes.remove(key);
         self.locks.forget(key);
+    }
+
+    /// The object that the core knows this machine from is gone. `None` where it knows of none.
+    pub(super) fn forget_machine(&mut self, id: &MachineId) -> Option<Fact> {
+        let (id, _) = self.told.remove_entry(id)?;
+        Some(Fact::MachineRemoved(id))
     }
 
     /// Whether this Node is the machine of its name, and no older one is.
@@ -138,14 +125,12 @@ impl Declared {
         self.judged(&self.declared()).remove(key)?.fault
     }
 
-    /// What the core does not know yet: groups before their machines, removals in the other order.
+    /// What the core does not know yet: groups before their machines. What is gone is told by `forget_…`.
     pub(super) fn changes(&mut self) -> Vec<Fact> {
-        let groups: BTreeMap<GroupId, ToldGroup> = self
+        let groups: BTreeMap<GroupId, GroupSpec> = self
             .groups
             .iter()
-            .map(|((namespace, name), group)| {
-                (group_id(Some(namespace), name), ToldGroup::of(group))
-            })
+            .map(|((namespace, name), group)| (group_id(Some(namespace), name), group_spec(group)))
             .collect();
         let nodes = self.declared();
         let mut judged = self.judged(&nodes);
@@ -167,19 +152,8 @@ impl Declared {
             .map(|(id, (key, node))| (id, machine_spec(node, Place::Cluster, judged.get(key))))
             .collect();
         let mut facts = Vec::new();
-        for (id, group) in &groups {
-            let told = self.told_groups.get(id);
-            let anew = told.is_some_and(|told| group.is_made_anew(told));
-            if anew {
-                facts.extend(removed(id));
-            }
-            if anew || told.is_none_or(|told| told.spec != group.spec) {
-                facts.push(Fact::GroupApplied(group.spec.clone()));
-            }
-        }
+        facts.extend(differing(&groups, &self.told_groups).map(Fact::GroupApplied));
         facts.extend(differing(&machines, &self.told).map(Fact::MachineApplied));
-        facts.extend(missing(&self.told, &machines).map(Fact::MachineRemoved));
-        facts.extend(missing(&self.told_groups, &groups).flat_map(|id| removed(&id)));
         self.told_groups = groups;
         self.told = machines;
         facts
@@ -196,15 +170,6 @@ impl Declared {
     }
 }
 
-/// A group is gone, and with its object the wish that was stored there.
-fn removed(id: &GroupId) -> [Fact; 2] {
-    let (group, record) = (id.clone(), GroupRecord::default());
-    [
-        Fact::GroupRemoved(id.clone()),
-        Fact::GroupStored { group, record },
-    ]
-}
-
 fn differing<K: Ord, V: Clone + PartialEq>(
     now: &BTreeMap<K, V>,
     told: &BTreeMap<K, V>,
@@ -212,13 +177,6 @@ fn differing<K: Ord, V: Clone + PartialEq>(
     now.iter()
         .filter(|(id, spec)| told.get(id) != Some(spec))
         .map(|(_, spec)| spec.clone())
-}
-
-fn missing<K: Ord + Clone, V>(
-    told: &BTreeMap<K, V>,
-    now: &BTreeMap<K, V>,
-) -> impl Iterator<Item = K> {
-    told.keys().filter(|id| !now.contains_key(id)).cloned()
 }
 
 pub(super) fn key_of(metadata: &ObjectMeta) -> Key {

@@ -5,6 +5,8 @@
 //! Holds: after a list that starts over, what is not in it any more is told as gone.
 //! Holds: the echo of our own writes is no fact.
 
+mod loading;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -180,25 +182,37 @@ impl Intake {
         }
         let mended = self.sound(Kind::Group, &key_of(&group.metadata));
         let id = group_id(Some(&place.namespace), &place.name);
-        let changed = self.declared.put_group(&group);
-        let stored = self.mirror.saw_group(&id, place, group.status.take());
-        let mut told = self.changes(changed);
-        told.extend(mended);
-        match stored {
+        let mut told = Vec::new();
+        if self.mirror.holds_other_group(&id, &place) {
+            told.extend(self.declared.forget_group(&id).map(Told::fact));
+        }
+        let changed = self.declared.put_group(&group) || !told.is_empty();
+        match self.mirror.saw_group(&id, place, group.status.take()) {
             Stored::Foreign(record) if self.loaded => {
                 told.push(Told::fact(Fact::GroupStored { group: id, record }));
             }
             Stored::Foreign(_) | Stored::Known => {}
         }
+        told.extend(self.changes(changed));
+        told.extend(mended);
         told
     }
 
+    /// The wish for it was stored in the object, and goes with it.
     fn group_gone(&mut self, key: &Key) -> Vec<Told> {
         let (namespace, name) = key;
+        let id = group_id(Some(namespace), name);
         self.mirror.complaints().over(Kind::Group, key);
         self.declared.remove_group(key);
-        self.mirror.forget_group(&group_id(Some(namespace), name));
-        self.changes(true)
+        self.mirror.forget_group(&id);
+        let removed = self.declared.forget_group(&id);
+        let mut told = self.changes(true);
+        if let Some(removed) = removed {
+            let (group, record) = (id, GroupRecord::default());
+            let stored = Fact::GroupStored { group, record };
+            told.extend([removed, stored].map(Told::fact));
+        }
+        told
     }
 
     fn machine_is(&mut self, mut node: Node) -> Vec<Told> {
@@ -210,14 +224,16 @@ impl Intake {
             return told;
         }
         let changed = self.declared.put_node(&node);
-        let mut told = self.changes(changed);
+        let seen = (place, node.status.take());
         if self.declared.is_owner(&key) {
-            told.extend(self.outdo(&key));
-            told.extend(self.owner_is(&key, (place, node.status.take())));
+            let mut told: Vec<Told> = self.outdo(&key).into_iter().collect();
+            told.extend(self.owner_is(&key, seen, changed));
+            told
         } else {
-            told.extend(self.stand_back(key, (place, node.status.take())));
+            let mut told = self.changes(changed);
+            told.extend(self.stand_back(key, seen));
+            told
         }
-        told
     }
 
     /// Whoever has been the machine of this name until now is none any more where this Node is older.
@@ -238,15 +254,24 @@ impl Intake {
         self.complain(Kind::Machine, place, &conflict(&fault?))
     }
 
-    /// This Node is the machine of its name.
-    fn owner_is(&mut self, key: &Key, (place, status): (Place, Option<NodeStatus>)) -> Vec<Told> {
+    /// This Node is the machine of its name. If another one was until now, what was stored in that is nothing to this one.
+    fn owner_is(
+        &mut self,
+        key: &Key,
+        (place, status): (Place, Option<NodeStatus>),
+        changed: bool,
+    ) -> Vec<Told> {
         let id = MachineId::new(&key.1);
         self.rivals.remove(key);
         let mended = self.sound(Kind::Machine, key);
         let agent = self.declared.agent_of(key);
         let pinned = documents::pinned_key(status.as_ref()).map(ToOwned::to_owned);
-        self.mirror.owns(agent.clone(), id.clone());
         let mut told = Vec::new();
+        if self.mirror.holds_other_machine(&id, &place) {
+            told.extend(self.declared.forget_machine(&id).map(Told::fact));
+        }
+        let changed = changed || !told.is_empty();
+        self.mirror.owns(agent.clone(), id.clone());
         match self.mirror.saw_machine(&id, place, status) {
             Stored::Foreign(record) if self.loaded => {
                 let machine = id.clone();
@@ -254,12 +279,14 @@ impl Intake {
             }
             Stored::Foreign(_) | Stored::Known => {}
         }
+        told.extend(self.changes(changed));
         told.extend(pinned.and_then(|key| self.pinned(agent, key)));
         told.extend(self.request(&id));
         told.extend(mended);
         told
     }
 
+    /// What was stored of it goes with its object.
     fn machine_gone(&mut self, key: &Key) -> Vec<Told> {
         let was_owner = self.declared.is_owner(key);
         self.mirror.complaints().over(Kind::Machine, key);
@@ -271,11 +298,17 @@ impl Intake {
         let id = MachineId::new(&key.1);
         self.mirror.forget_machine(&id);
         self.asked.remove(&id);
-        let mut told = self.changes(true);
+        let mut told = Vec::new();
+        if let Some(removed) = self.declared.forget_machine(&id) {
+            let (machine, record) = (id.clone(), MachineRecord::default());
+            let stored = Fact::MachineStored { machine, record };
+            told.extend([removed, stored].map(Told::fact));
+        }
         // The name may have gone to one that had stood back, of which no further event need come.
         let heir = self.declared.owner_of(&id);
-        if let Some((heir, seen)) = heir.and_then(|heir| self.rivals.remove_entry(&heir)) {
-            told.extend(self.owner_is(&heir, seen));
+        match heir.and_then(|heir| self.rivals.remove_entry(&heir)) {
+            Some((heir, seen)) => told.extend(self.owner_is(&heir, seen, true)),
+            None => told.extend(self.changes(true)),
         }
         told
     }
@@ -368,12 +401,27 @@ impl Intake {
         }))]
     }
 
-    /// An object that does not decode keeps its last good declaration.
+    /// An object that does not decode keeps its last good declaration, unless that was of another object.
     fn unreadable(&mut self, kind: Kind, fault: InvalidObject) -> Vec<Told> {
+        let place = Place::of(&fault.metadata);
+        let key = key_of(&fault.metadata);
+        let mut told = match kind {
+            Kind::Group => {
+                let id = group_id(Some(&place.namespace), &place.name);
+                let other = self.mirror.holds_other_group(&id, &place);
+                other.then(|| self.group_gone(&key))
+            }
+            Kind::Machine => {
+                let id = MachineId::new(&place.name);
+                let other =
+                    self.declared.is_owner(&key) && self.mirror.holds_other_machine(&id, &place);
+                other.then(|| self.machine_gone(&key))
+            }
+        }
+        .unwrap_or_default();
         let findings = documents::invalid_spec(&fault.error);
-        self.complain(kind, Place::of(&fault.metadata), &findings)
-            .into_iter()
-            .collect()
+        told.extend(self.complain(kind, place, &findings));
+        told
     }
 
     /// Noted always, and told while this process leads: whoever follows has nobody to tell it to.
@@ -398,64 +446,6 @@ impl Intake {
             .into_iter()
             .map(Told::fact)
             .collect()
-    }
-
-    fn begin(&mut self, source: Source) -> Vec<Told> {
-        self.lists.begin(source);
-        Vec::new()
-    }
-
-    /// Those that are declared, and those that something stands about: one that never decoded is not declared.
-    fn known(&self, kind: Kind, declared: Vec<Key>) -> Vec<Key> {
-        let about = self.mirror.complaints().about().into_iter();
-        let others = about.filter(|(of, key)| *of == kind && !declared.contains(key));
-        let others: Vec<Key> = others.map(|(_, key)| key).collect();
-        [declared, others].concat()
-    }
-
-    /// A list has ended: what is known and was not in it is gone.
-    fn complete(
-        &mut self,
-        (source, known): (Source, Vec<Key>),
-        gone: fn(&mut Self, &Key) -> Vec<Told>,
-    ) -> Vec<Told> {
-        let mut told = Vec::new();
-        for key in self.lists.complete(source, known) {
-            told.extend(gone(self, &key));
-        }
-        if !self.loaded && self.lists.all_complete() {
-            self.loaded = true;
-            told.extend(self.load().into_iter().map(Told::fact));
-        }
-        told
-    }
-
-    fn load(&mut self) -> Vec<Fact> {
-        let mut facts = self.declared.changes();
-        for group in self.mirror.group_ids() {
-            let entry = self.mirror.group(&group);
-            let record = documents::group_record(entry.and_then(|entry| entry.status).as_ref());
-            if record != GroupRecord::default() {
-                facts.push(Fact::GroupStored { group, record });
-            }
-        }
-        for machine in self.mirror.machine_ids() {
-            let entry = self.mirror.machine(&machine);
-            let record = documents::machine_record(entry.and_then(|entry| entry.status).as_ref());
-            if record != MachineRecord::default() {
-                facts.push(Fact::MachineStored { machine, record });
-            }
-        }
-        let keys = self.keys.iter();
-        facts.extend(keys.map(|(agent, key)| Fact::AgentStored {
-            agent: agent.clone(),
-            key: key.clone(),
-        }));
-        let nodes = self.core_nodes.values_mut();
-        facts.extend(nodes.filter_map(Option::take).map(Fact::NodeSeen));
-        facts.extend(self.volumes.known().map(Fact::LocalVolumes));
-        facts.push(Fact::Loaded);
-        facts
     }
 }
 

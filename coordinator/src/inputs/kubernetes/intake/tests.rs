@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 
 mod anew;
+mod rivals;
 
 fn node(name: &str, version: u64, more: serde_json::Value) -> Node {
     let mut object = json!({
@@ -231,7 +232,7 @@ fn what_a_new_list_does_not_show_is_gone() {
         vec![group(1, json!({}))],
         vec![node("nuc2", 3, json!({}))],
     );
-    assert_eq!(told, ["no machine nuc1"]);
+    assert_eq!(told, ["no machine nuc1", "stored nuc1 0"]);
     take(&mut intake, Seen::CoreNode(Watched::Begin));
     assert_eq!(
         take(&mut intake, Seen::CoreNode(Watched::Complete)),
@@ -278,110 +279,19 @@ fn machines_with_a_faulty_relation_are_told_so_and_cured_with_it() {
     );
 }
 
-#[test]
-fn of_two_nodes_with_one_name_the_older_is_the_machine_and_both_are_left_alone() {
-    let mut intake = leading(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
-    let rival = json!({"metadata": {"namespace": "lab2", "uid": "other", "creationTimestamp": "2026-11-22T10:00:00Z"}});
-    let told = take(&mut intake, is_node(node("nuc1", 3, rival.clone())));
-    assert_eq!(told[0], "machine nuc1 DuplicateName");
-    assert!(told[1].starts_with("complain nuc1 "), "{told:?}");
-    assert!(
-        take(&mut intake, is_node(node("nuc1", 4, rival))).is_empty(),
-        "said once"
-    );
-    let gone = Seen::Machine(
-        0,
-        Watched::Gone {
-            namespace: "lab2".into(),
-            name: "nuc1".into(),
-        },
-    );
-    assert_eq!(take(&mut intake, gone), ["machine nuc1 sound"]);
-    assert!(intake.mirror.complaints().about().is_empty());
-}
-
 fn gone(namespace: &str, name: &str) -> Seen {
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
     Seen::Machine(0, Watched::Gone { namespace, name })
 }
 
-/// A Node of the same name in another namespace, with a record of its own.
-fn rival(created: &str, seq: u32) -> Node {
-    let more = json!({
-        "metadata": {"namespace": "lab2", "uid": "other", "creationTimestamp": created},
-        "status": {"token": {"epoch": 1, "seq": seq}},
-    });
-    node("nuc1", 3, more)
-}
-
-#[test]
-fn the_younger_of_two_nodes_with_one_name_is_the_machine_once_the_older_is_gone() {
-    let mut intake = leading(vec![group(1, json!({}))], vec![node("nuc1", 2, json!({}))]);
-    take(&mut intake, is_node(rival("2026-11-22T10:00:00Z", 7)));
-    // Its group is in the other namespace and not declared.
-    assert_eq!(
-        take(&mut intake, gone("lab", "nuc1")),
-        [
-            "machine nuc1 UnknownGroup",
-            "stored nuc1 7",
-            "complain nuc1 over"
-        ]
-    );
-    let id = MachineId::new("nuc1");
-    let held = intake.mirror.machine(&id).expect("it can be written to");
-    assert_eq!(held.place.uid, "other");
-    assert_eq!(
-        intake.mirror.machine_of(&AgentId::new("nuc1")),
-        Some(id),
-        "its agent's key is pinned to it"
-    );
-    assert_eq!(
-        take(&mut intake, gone("lab2", "nuc1")),
-        ["no machine nuc1"],
-        "nobody is left of that name"
-    );
-}
-
-#[test]
-fn a_node_that_an_older_one_outdoes_is_the_machine_again_once_that_one_is_gone() {
-    let stored = json!({"status": {"token": {"epoch": 1, "seq": 4}}});
-    let mut intake = leading(vec![group(1, json!({}))], vec![node("nuc1", 2, stored)]);
-    let told = take(&mut intake, is_node(rival("2026-11-20T10:00:00Z", 7)));
-    assert_eq!(told[0], "machine nuc1 UnknownGroup");
-    assert!(told.contains(&"stored nuc1 7".into()), "{told:?}");
-    assert!(
-        told.contains(&"complain nuc1 DuplicateName".into()),
-        "{told:?}"
-    );
-    assert_eq!(
-        take(&mut intake, gone("lab2", "nuc1")),
-        ["machine nuc1 sound", "stored nuc1 4", "complain nuc1 over"]
-    );
-    let held = intake.mirror.machine(&MachineId::new("nuc1")).unwrap();
-    assert_eq!(held.place.uid, "uid-nuc1");
-}
-
-#[test]
-fn of_two_nodes_with_one_provider_id_the_one_that_stays_is_sound() {
-    let same = json!({"spec": {"providerID": "k3s://x"}});
-    let mut intake = loaded(
-        vec![group(1, json!({}))],
-        vec![node("nuc1", 2, same.clone()), node("nuc2", 3, same)],
-    );
-    assert_eq!(
-        take(&mut intake, gone("lab", "nuc1")),
-        ["machine nuc2 sound", "no machine nuc1"]
-    );
-    let held = intake.mirror.machine(&MachineId::new("nuc2"));
-    assert!(held.is_some(), "it can be written to");
-}
-
 /// An object whose spec does not decode.
-fn broken(version: u64) -> Seen {
-    let metadata = node("nuc1", version, json!({})).metadata;
+fn undecodable<K>(metadata: kube::core::ObjectMeta) -> Watched<K> {
     let error = "spec.power: unknown variant".to_owned();
-    let invalid = InvalidObject { error, metadata };
-    Seen::Machine(0, Watched::Unreadable(Box::new(invalid)))
+    Watched::Unreadable(Box::new(InvalidObject { error, metadata }))
+}
+
+fn broken(version: u64) -> Seen {
+    Seen::Machine(0, undecodable(node("nuc1", version, json!({})).metadata))
 }
 
 #[test]
@@ -468,7 +378,7 @@ fn a_machine_that_is_deleted_has_our_marks_undone_first() {
     });
     assert_eq!(
         take(&mut intake, is_node(node("nuc1", 3, deleting.clone()))),
-        ["undo core1 true", "no machine nuc1"]
+        ["undo core1 true", "no machine nuc1", "stored nuc1 0"]
     );
     assert!(
         take(&mut intake, is_node(node("nuc1", 4, deleting))).is_empty(),

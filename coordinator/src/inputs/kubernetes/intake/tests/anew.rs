@@ -1,4 +1,4 @@
-//! A Group deleted and made anew while no watch ran: the list after the gap shows the same name under another uid.
+//! An object deleted and made anew, also while no watch ran: the list after the gap shows the same name under another uid.
 
 use coordinator_core::{Lab, Now, Policy};
 
@@ -35,9 +35,8 @@ fn a_group_made_anew_in_a_gap_is_told_as_gone_and_then_as_declared() {
         words(&intake, &told),
         [
             "no group lab/workers",
-            "stored lab/workers 0",
-            "group lab/workers",
-            "stored lab/workers 2"
+            "stored lab/workers 2",
+            "group lab/workers"
         ]
     );
     let again = listed(&mut intake, made_anew(9, wish(2)));
@@ -83,4 +82,61 @@ fn the_core_keeps_the_machines_of_a_group_made_anew_and_nothing_of_its_old_wish(
     let view = lab.view(now);
     assert_eq!(view.groups[&workers].sequence, 1, "the new object's own");
     assert_eq!(view.machines[&MachineId::new("nuc1")].group, workers);
+}
+
+fn other_nuc1(version: u64, seq: u32) -> Node {
+    let more = json!({
+        "metadata": {"uid": "another"},
+        "status": {"token": {"epoch": 1, "seq": seq}},
+    });
+    node("nuc1", version, more)
+}
+
+fn nuc1(seq: u32) -> Node {
+    let more = json!({"status": {"token": {"epoch": 1, "seq": seq}}});
+    node("nuc1", 2, more)
+}
+
+#[test]
+fn a_machine_that_is_gone_has_nothing_stored_any_more() {
+    let mut intake = loaded(vec![group(1, json!({}))], vec![nuc1(7)]);
+    assert_eq!(
+        take(&mut intake, gone("lab", "nuc1")),
+        ["no machine nuc1", "stored nuc1 0"]
+    );
+    assert_eq!(
+        take(&mut intake, is_node(other_nuc1(9, 2))),
+        ["stored nuc1 2", "machine nuc1 sound"]
+    );
+}
+
+#[test]
+fn a_machine_made_anew_in_a_gap_is_told_as_gone_and_then_as_declared() {
+    let mut intake = loaded(vec![group(1, json!({}))], vec![nuc1(7)]);
+    let anew = ["no machine nuc1", "stored nuc1 2", "machine nuc1 sound"];
+    assert_eq!(take(&mut intake, is_node(other_nuc1(9, 2))), anew);
+    assert!(take(&mut intake, is_node(other_nuc1(9, 2))).is_empty());
+}
+
+#[test]
+fn objects_made_anew_that_do_not_decode_keep_nothing_of_the_ones_before() {
+    let mut intake = leading(vec![group(1, json!({"status": wish(4)}))], vec![nuc1(7)]);
+    let machine = Seen::Machine(0, undecodable(other_nuc1(9, 0).metadata));
+    assert_eq!(
+        take(&mut intake, machine),
+        [
+            "no machine nuc1",
+            "stored nuc1 0",
+            "complain nuc1 Undecodable"
+        ]
+    );
+    let workers = Seen::Group(0, undecodable(made_anew(10, json!({})).metadata));
+    assert_eq!(
+        take(&mut intake, workers),
+        [
+            "no group lab/workers",
+            "stored lab/workers 0",
+            "complain workers Undecodable"
+        ]
+    );
 }

@@ -1,0 +1,97 @@
+//! A machine whose object was deleted and made anew: nothing that stood in the old object stands any more.
+
+use coordinator_core::{
+    Answer, Ask, Fact, GroupSpec, MachineId, MachineRecord, OverridePower, Request, Token, Wish,
+};
+
+use crate::declare::{group_spec, increase, machine};
+use crate::world::World;
+
+fn m1() -> MachineId {
+    MachineId::new("m1")
+}
+
+fn unproven() -> Fact {
+    Fact::GroupApplied(GroupSpec {
+        require_proof: false,
+        ..group_spec()
+    })
+}
+
+/// Its object goes, and another one comes that holds this.
+fn make_anew(world: &mut World, record: MachineRecord) {
+    world.tell(Fact::MachineRemoved(m1()));
+    let machine = m1();
+    world.store_machines.insert(m1(), record.clone());
+    world.tell(Fact::MachineStored { machine, record });
+    world.redeclare(crate::declare::machine("m1"));
+}
+
+fn held_off(world: &mut World) {
+    let ask = Ask::Power {
+        power: OverridePower::Off,
+        until_ms: None,
+    };
+    let request = Request::Ask {
+        machine: m1(),
+        id: "hold".into(),
+        ask,
+        by: "user ann".into(),
+    };
+    assert_eq!(world.call(request), Answer::Done);
+    world.run_for(120_000);
+    assert_eq!(wish(world), Wish::Off);
+}
+
+fn wish(world: &mut World) -> Wish {
+    let now = world.now();
+    world.lab.view(now).machines[&m1()].wanted
+}
+
+#[test]
+fn a_persons_word_goes_with_the_object_it_was_stored_in() {
+    let mut world = World::new(vec![unproven(), machine("m1")]);
+    world.run_for(30_000);
+    held_off(&mut world);
+    let nothing_left = world.call(increase(1, 0));
+    assert!(
+        matches!(nothing_left, Answer::Rejected(_)),
+        "{nothing_left:?}"
+    );
+    make_anew(&mut world, MachineRecord::default());
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(120_000);
+    assert_eq!(world.sims["m1"].boots, 1, "nobody holds it off any more");
+}
+
+#[test]
+fn no_token_is_granted_again_though_the_record_of_the_last_one_is_gone() {
+    let mut world = World::new(vec![unproven(), machine("m1")]);
+    world.run_for(30_000);
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(120_000);
+    let before = world.store_machines[&m1()].token;
+    assert!(before > Token::default());
+    make_anew(&mut world, MachineRecord::default());
+    held_off(&mut world);
+    let after = world.store_machines[&m1()].token;
+    assert!(after > before, "{after:?} after {before:?}");
+}
+
+#[test]
+fn what_the_new_object_holds_is_taken_up() {
+    let mut world = World::new(vec![unproven(), machine("m1")]);
+    world.run_for(30_000);
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(120_000);
+    let token = world.store_machines[&m1()].token;
+    let record = MachineRecord {
+        boots_s: vec![41],
+        ..MachineRecord::default()
+    };
+    make_anew(&mut world, record);
+    held_off(&mut world);
+    let stored = &world.store_machines[&m1()];
+    assert_eq!(stored.boots_s, [41]);
+    assert!(stored.token > token);
+}
