@@ -1,8 +1,8 @@
 //! Durations as people write them: `90s`, `10m`, `1h30m`.
 //!
 //! In: text. Out: [`Duration`], and the shortest text that gives it back.
-//! Holds: exactly the texts accepted here have the form that the CRDs ask for; all of them are Go durations. A number has at most
-//! six digits, so that no sum overflows.
+//! Holds: the texts accepted here have the form that the CRDs ask for, which set closer bounds; all of them are Go durations. A
+//! number has at most six digits, so that no sum overflows.
 //! Use it on a field as `#[serde(with = "duration")]`, or `duration::optional` for an `Option`.
 
 use std::time::Duration;
@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
 /// Longest accepted text.
 pub const MAX_LENGTH: usize = 16;
+/// What is as long is refused: the shortest text of anything below has at most [`MAX_LENGTH`] characters.
+const TOO_LONG: Duration = Duration::from_hours(10_000);
 
 /// Why a text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +27,7 @@ pub struct ParseDuration {
 ///
 /// # Errors
 ///
-/// Text of any other form, longer than [`MAX_LENGTH`], or with a number of more than six digits.
+/// Text of any other form, longer than [`MAX_LENGTH`], or with a number of more than six digits; 10,000 hours and more.
 pub fn parse(text: &str) -> Result<Duration, ParseDuration> {
     let refuse = || ParseDuration {
         text: text.chars().take(40).collect(),
@@ -45,6 +47,9 @@ pub fn parse(text: &str) -> Result<Duration, ParseDuration> {
         let (unit, after) = split_unit(after).ok_or_else(refuse)?;
         total += Duration::from_millis(number * unit);
         rest = after;
+    }
+    if total >= TOO_LONG {
+        return Err(refuse());
     }
     Ok(total)
 }
@@ -145,10 +150,12 @@ mod tests {
             ("90m", 5_400_000, "1h30m"),
             ("500ms", 500, "500ms"),
             ("0s", 0, "0s"),
+            ("599999m59999ms", 35_999_999_999, "9999h59m59s999ms"),
         ] {
             let duration = parse(written).unwrap();
             assert_eq!(duration, Duration::from_millis(ms), "{written}");
             assert_eq!(text(duration), shortest);
+            assert_eq!(parse(shortest), Ok(duration));
         }
     }
 
@@ -166,6 +173,8 @@ mod tests {
             "10M",
             "１０m",
             "1s1s1s1s1s1s1s1s1s",
+            "10000h",
+            "998077m99779ms",
         ] {
             let problem = parse(bad).unwrap_err().to_string();
             assert!(

@@ -16,7 +16,7 @@ pub struct Declaration(Kept);
 enum Kept {
     /// Its JSON, which was read back once and gave the same.
     Text(Box<str>),
-    /// One that JSON does not give back as it is: durations beyond all bounds, which no lab and no API server with our rules accepts.
+    /// One that JSON does not give back as it is: durations that no text stands for, which no lab and no API server can declare.
     Whole(Box<Node>),
 }
 
