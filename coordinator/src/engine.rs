@@ -20,8 +20,8 @@ use crate::outputs::Outputs;
 
 /// Facts that may wait for the engine; senders wait beyond that. A thousand machines listed at start fit twice.
 const QUEUE: usize = 4096;
-/// Facts observed before the next decision, so that a flood cannot delay decisions for ever.
-const BATCH: usize = 256;
+/// Inputs taken in before the next decision, so that a flood cannot delay decisions for ever.
+const ROUND: usize = 256;
 /// Longest sleep. Timers stop while the host is suspended and deadlines on the boot clock do not, so the clock is read again.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 /// Shortest sleep: bounds the load if the core names a deadline that has passed already.
@@ -64,8 +64,13 @@ impl Core for Lab {
     }
 }
 
+/// Facts that belong together. Of a whole lab they are thousands, so none is moved.
+pub(crate) type Batch = Vec<Box<Fact>>;
+
 enum Input {
     Fact(Box<Fact>),
+    /// Nothing is decided between these.
+    Together(Batch),
     Question {
         request: Request,
         deadline_ms: u64,
@@ -88,7 +93,20 @@ impl Facts {
         let _ = self.queue.send(Input::Fact(Box::new(fact))).await;
     }
 
-    /// The same for threads outside of the runtime. Must not be called from a task.
+    /// Tells facts of which one alone says what is not so, as of an object that is replaced: nothing is decided between them.
+    #[expect(
+        clippy::vec_box,
+        reason = "of a whole lab they are thousands, and boxed already"
+    )]
+    pub(crate) async fn tell_together(&self, facts: Vec<Box<Fact>>) {
+        if facts.is_empty() {
+            return;
+        }
+        // The error means exactly that the engine has ended.
+        let _ = self.queue.send(Input::Together(facts)).await;
+    }
+
+    /// The same as [`tell`](Self::tell) for threads outside of the runtime. Must not be called from a task.
     pub fn tell_blocking(&self, fact: Fact) {
         // The error means exactly that the engine has ended.
         let _ = self.queue.blocking_send(Input::Fact(Box::new(fact)));
@@ -267,12 +285,9 @@ impl<C: Core, O: Outputs> Engine<C, O> {
     fn observe(&mut self, first: Option<Input>) {
         let now = clock::now();
         let mut next = first;
-        let mut room = BATCH;
+        let mut room = ROUND;
         while let Some(input) = next {
-            let fact = self.fact(input);
-            tracing::trace!(?fact, "observed");
-            self.core.observe(fact, now);
-            room -= 1;
+            room = room.saturating_sub(self.take_in(input, now));
             // Nothing may be taken out of the queue that is not observed in this round.
             next = if room > 0 {
                 self.seat.queue.try_recv().ok()
@@ -282,19 +297,36 @@ impl<C: Core, O: Outputs> Engine<C, O> {
         }
     }
 
-    fn fact(&mut self, input: Input) -> Fact {
+    /// How many facts these are.
+    fn take_in(&mut self, input: Input, now: Now) -> usize {
         match input {
-            Input::Fact(fact) => *fact,
+            Input::Fact(fact) => self.take_fact(*fact, now),
+            Input::Together(facts) => {
+                let count = facts.len();
+                for fact in facts {
+                    self.take_fact(*fact, now);
+                }
+                return count;
+            }
             Input::Question {
                 request,
                 deadline_ms,
                 reply,
-            } => Fact::Asked {
-                ticket: self.ticket(reply),
-                deadline_ms,
-                request,
-            },
+            } => {
+                let asked = Fact::Asked {
+                    ticket: self.ticket(reply),
+                    deadline_ms,
+                    request,
+                };
+                self.take_fact(asked, now);
+            }
         }
+        1
+    }
+
+    fn take_fact(&mut self, fact: Fact, now: Now) {
+        tracing::trace!(?fact, "observed");
+        self.core.observe(fact, now);
     }
 
     fn ticket(&mut self, reply: oneshot::Sender<Answer>) -> Ticket {

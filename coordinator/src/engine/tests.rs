@@ -220,7 +220,7 @@ async fn an_unchanged_view_does_not_wake_readers() {
 async fn a_flood_is_cut_into_batches_and_nothing_of_it_is_lost() {
     let (handle, seat) = open(Mandate::standing());
     let mut engine = seat.take(Script::default(), Notes::new(&handle));
-    for _ in 0..BATCH + 10 {
+    for _ in 0..ROUND + 10 {
         handle.facts.tell(Fact::Loaded).await;
     }
     let mut batches = VecDeque::new();
@@ -230,7 +230,34 @@ async fn a_flood_is_cut_into_batches_and_nothing_of_it_is_lost() {
         engine.observe(input);
         batches.push_back(engine.core.observed.len() - before);
     }
-    assert_eq!(batches, [BATCH, 10]);
+    assert_eq!(batches, [ROUND, 10]);
+}
+
+#[tokio::test]
+async fn nothing_is_decided_between_facts_that_are_told_together() {
+    let (handle, seat) = open(Mandate::standing());
+    let notes = Notes::new(&handle);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let script = Script {
+        decide: Some(Box::new(move |script: &mut Script| {
+            noted.lock().unwrap().push(script.observed.len());
+            Vec::new()
+        })),
+        ..Script::default()
+    };
+    let engine = tokio::spawn(seat.take(script, notes).run());
+    let facts = || (0..2 * ROUND).map(|_| Box::new(Fact::Loaded)).collect();
+    handle.facts.tell_together(facts()).await;
+    handle.facts.tell_together(facts()).await;
+    drop(handle);
+    in_time(engine).await.unwrap();
+    let seen = seen.lock().unwrap();
+    let whole = |observed: &usize| observed.is_multiple_of(2 * ROUND);
+    assert!(
+        seen.iter().all(whole) && seen.last() == Some(&(4 * ROUND)),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ mod notices;
 mod volumes;
 mod watches;
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, mem, sync::Arc, time::Duration};
 
 use coordinator_core::{AgentId, Answer, Fact, MachineId, RejectedKind, Request};
 use coordinator_crds as crds;
@@ -284,11 +284,13 @@ async fn take_in(
         if ends.is_some_and(|end| end <= now_ms) {
             told.extend(intake.ended());
         }
+        let mut facts = Vec::new();
         for told in told {
             match told {
-                Told::Fact(fact) => handle.facts.tell(*fact).await,
+                Told::Fact(fact) => facts.push(fact),
                 Told::Notice(notice) => pass_on(&notices, notice).await,
                 Told::Ask(request) => {
+                    handle.facts.tell_together(mem::take(&mut facts)).await;
                     tokio::spawn(ask(
                         handle.clone(),
                         mirror.clone(),
@@ -298,8 +300,9 @@ async fn take_in(
                 }
             }
         }
+        handle.facts.tell_together(facts).await;
         loaded.send_if_modified(|loaded| {
-            let before = std::mem::replace(loaded, intake.is_loaded());
+            let before = mem::replace(loaded, intake.is_loaded());
             before != *loaded
         });
     }
