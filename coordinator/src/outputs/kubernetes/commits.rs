@@ -59,14 +59,20 @@ async fn perform(writer: &Writer, id: &GroupId, swap: &Swap) -> Outcome {
         record,
         deadline_ms,
     } = swap;
+    // A wish that has gone, as with an object that was made anew, is not what the change was made from. Whether it has is not
+    // left to what was seen last.
+    let gone = |status: Option<&GroupStatus>| *expected > 0 && shape(status) != Shape::Wish;
     let known = writer.shared.mirror.group(id);
     let (mut place, mut status) = match known {
-        Some(entry) => (entry.place, entry.status),
-        None => match writer.read_group(id).await {
+        Some(entry) if !gone(entry.status.as_ref()) => (entry.place, entry.status),
+        Some(_) | None => match writer.read_group(id).await {
             Ok(found) => found,
             Err(fault) => return Outcome::Failed(store_fault(&fault)),
         },
     };
+    if gone(status.as_ref()) {
+        return Outcome::Lost(documents::group_record(status.as_ref()));
+    }
     // The second try is for an object whose shape was not what the mirror held, as with a status that just came to be.
     for _ in 0..2 {
         // Nothing was sent, or the API server has said that it took nothing.

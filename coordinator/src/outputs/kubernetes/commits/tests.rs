@@ -101,3 +101,38 @@ async fn the_api_server_is_told_to_give_up_before_the_callers_deadline_and_so_do
     let limit_ms: u64 = timeout.strip_suffix("ms").unwrap().parse().unwrap();
     assert!(limit_ms <= 300, "{uri}");
 }
+
+#[tokio::test]
+async fn a_change_of_a_wish_is_not_stored_in_an_object_that_has_none() {
+    for known in [None, Some(GroupStatus::default())] {
+        let (writer, asked) = writer(|method| match *method {
+            Method::GET => object("Group", "workers", 9, serde_json::Value::Null),
+            _ => Reply::Silence,
+        });
+        writer.knows_group(known);
+        assert_eq!(
+            commit(&writer, workers(), swap(CALL)).await,
+            Fact::CommitLost {
+                group: workers(),
+                record: GroupRecord::default(),
+            }
+        );
+        assert_eq!(count(&asked, &Method::PATCH), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_wish_that_was_seen_too_early_is_read_before_it_counts_as_gone() {
+    let (writer, asked) = writer(|method| match *method {
+        Method::GET => object(
+            "Group",
+            "workers",
+            9,
+            serde_json::to_value(wish(4)).unwrap(),
+        ),
+        _ => Reply::With(200, json!({})),
+    });
+    writer.knows_group(None);
+    commit(&writer, workers(), swap(CALL)).await;
+    assert_eq!(count(&asked, &Method::PATCH), 1);
+}
