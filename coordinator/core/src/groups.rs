@@ -109,8 +109,8 @@ struct Remembered {
 }
 
 impl Group {
-    pub(crate) fn new(spec: GroupSpec, record: GroupRecord) -> Self {
-        Self {
+    pub(crate) fn new(spec: GroupSpec, record: GroupRecord, ctx: &Ctx<'_>) -> Self {
+        let mut group = Self {
             spec,
             wanted: by_name(&record.wanted),
             record,
@@ -122,7 +122,9 @@ impl Group {
             give_back_ms: None,
             frozen_until_ms: None,
             concerns: Concerns::new(),
-        }
+        };
+        group.recall(ctx);
+        group
     }
 
     /// From now on this is what is stored.
@@ -381,7 +383,7 @@ fn apply(
             Ok(())
         }
         What::GiveBack(removal) => {
-            let machines = removal::settle(lab, *removal);
+            let machines = removal::narrow(lab, *removal);
             permission::check_minimum(lab, id, &record.wanted, &machines)?;
             remove(lab, id, record, &machines);
             Ok(())

@@ -341,6 +341,14 @@ impl Machine {
         }
     }
 
+    /// Notes the highest token that any command of it has carried, also outside of operations.
+    pub(crate) fn keep_tokens(&mut self, epoch: Option<u32>) {
+        let token = self.record.token;
+        let epoch = epoch.unwrap_or(0).max(token.epoch);
+        let seq = self.seq;
+        self.record.token = token.max(Token { epoch, seq });
+    }
+
     /// Ends the operation under way, if any.
     pub(crate) fn end(&mut self) {
         if self.record.operation.take().is_some() {

@@ -26,7 +26,7 @@ use crate::{lifecycle, names, node, permission, removal, stopping, upkeep, wakin
 
 pub(crate) fn observe(lab: &mut Lab, fact: Fact, ctx: &mut Ctx<'_>) {
     match fact {
-        Fact::GroupApplied(spec) => group_applied(lab, spec),
+        Fact::GroupApplied(spec) => group_applied(lab, spec, ctx),
         Fact::GroupRemoved(id) => group_removed(lab, &id, ctx),
         Fact::MachineApplied(spec) => machine_applied(lab, spec, ctx),
         Fact::MachineRemoved(id) => machine_removed(lab, &id),
@@ -175,12 +175,13 @@ fn listening(since: Option<u64>, up: bool, ctx: &Ctx<'_>) -> Option<u64> {
     up.then(|| since.unwrap_or(ctx.now.boot_ms))
 }
 
-fn group_applied(lab: &mut Lab, spec: GroupSpec) {
+fn group_applied(lab: &mut Lab, spec: GroupSpec, ctx: &Ctx<'_>) {
     match lab.groups.get_mut(&spec.id) {
         Some(group) => group.declare(spec),
         None => {
             let record = lab.orphan_groups.remove(&spec.id).unwrap_or_default();
-            lab.groups.insert(spec.id.clone(), Group::new(spec, record));
+            let group = Group::new(spec, record, ctx);
+            lab.groups.insert(group.spec.id.clone(), group);
         }
     }
 }
@@ -218,9 +219,15 @@ fn machine_applied(lab: &mut Lab, mut spec: MachineSpec, ctx: &mut Ctx<'_>) {
     lab.names.learn(&spec);
     lab.declarations += 1;
     let mut machine = Machine::new(spec, lab.declarations << 32);
-    machine.since_ms = ctx.now.wall_ms;
     if let Some(record) = lab.orphan_machines.remove(&id) {
         replay(&mut machine, record, ctx);
+        // Whatever of an earlier declaration is still on its way to the store is overtaken.
+        if lab.epoch.is_some() {
+            machine.touch();
+        }
+    }
+    if machine.since_ms == 0 {
+        machine.since_ms = ctx.now.wall_ms;
     }
     let node = lab.orphan_nodes.remove(&*machine.spec.node_name);
     lab.machines.insert(id, Box::new(machine));
@@ -242,7 +249,8 @@ fn node_renamed(lab: &mut Lab, id: &MachineId, node_name: &str, ctx: &Ctx<'_>) {
 }
 
 fn machine_removed(lab: &mut Lab, id: &MachineId) {
-    if let Some(machine) = lab.machines.remove(id) {
+    if let Some(mut machine) = lab.machines.remove(id) {
+        machine.keep_tokens(lab.epoch);
         lab.names.forget(&machine.spec);
         if let Some(node) = machine.seen.node {
             lab.orphan_nodes.insert(node.name.clone(), *node);
@@ -256,17 +264,19 @@ fn machine_removed(lab: &mut Lab, id: &MachineId) {
 fn stored_before(lab: &mut Lab, id: MachineId, mut record: MachineRecord) {
     let known = lab.orphan_machines.get(&id);
     record.token = known.map_or(record.token, |known| known.token.max(record.token));
-    if record == MachineRecord::default() {
-        lab.orphan_machines.remove(&id);
-    } else {
-        lab.orphan_machines.insert(id, record);
-    }
+    lab.orphan_machines.insert(id, record);
 }
 
 /// A record that comes in while this process leads. What the process holds itself is newer than any echo of its own writes;
-/// only a machine that it knows nothing of takes it.
-fn stored_elsewhere(machine: &mut Machine, record: MachineRecord, ctx: &mut Ctx<'_>) {
-    if machine.record == MachineRecord::default() {
+/// only a machine that it knows nothing of, but which tokens were granted, takes it.
+fn stored_elsewhere(machine: &mut Machine, mut record: MachineRecord, ctx: &mut Ctx<'_>) {
+    let token = machine.record.token;
+    let nothing = MachineRecord {
+        token,
+        ..MachineRecord::default()
+    };
+    if machine.record == nothing {
+        record.token = record.token.max(token);
         replay(machine, record, ctx);
     } else {
         machine.reconsider_refusal();

@@ -232,8 +232,8 @@ fn give_up(lab: &mut Lab, number: u64, refused: Option<String>, ctx: &mut Ctx<'_
     }
 }
 
-/// Settles which machines leave, as it is about to be stored: what stays loses its order.
-pub(crate) fn settle(lab: &mut Lab, number: u64) -> Vec<MachineId> {
+/// The machines that leave, now that it is about to be stored: what stays is left out from here on, and loses its order.
+pub(crate) fn narrow(lab: &mut Lab, number: u64) -> Vec<MachineId> {
     let Some(at) = lab.removals.iter().position(|r| r.number == number) else {
         return Vec::new();
     };

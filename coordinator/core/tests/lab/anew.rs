@@ -4,7 +4,7 @@ use coordinator_core::{
     Answer, Ask, Fact, GroupSpec, MachineId, MachineRecord, OverridePower, Request, Token, Wish,
 };
 
-use crate::declare::{group_spec, increase, machine};
+use crate::declare::{group_id, group_spec, increase, machine};
 use crate::world::World;
 
 fn m1() -> MachineId {
@@ -70,12 +70,24 @@ fn no_token_is_granted_again_though_the_record_of_the_last_one_is_gone() {
     world.run_for(30_000);
     assert_eq!(world.call(increase(1, 0)), Answer::Done);
     world.run_for(120_000);
-    let before = world.store_machines[&m1()].token;
-    assert!(before > Token::default());
+    let sent = world.commands.len();
     make_anew(&mut world, MachineRecord::default());
     held_off(&mut world);
-    let after = world.store_machines[&m1()].token;
-    assert!(after > before, "{after:?} after {before:?}");
+    let tokens: Vec<Token> = world.commands.iter().map(|it| it.token).collect();
+    let (before, after) = tokens.split_at(sent);
+    let (highest, lowest) = (before.iter().max(), after.iter().min());
+    assert!(
+        highest.is_some() && highest < lowest,
+        "{before:?} {after:?}"
+    );
+}
+
+/// What a restored object holds.
+fn backed_up() -> MachineRecord {
+    MachineRecord {
+        boots_s: vec![41],
+        ..MachineRecord::default()
+    }
 }
 
 #[test]
@@ -85,13 +97,55 @@ fn what_the_new_object_holds_is_taken_up() {
     assert_eq!(world.call(increase(1, 0)), Answer::Done);
     world.run_for(120_000);
     let token = world.store_machines[&m1()].token;
-    let record = MachineRecord {
-        boots_s: vec![41],
-        ..MachineRecord::default()
-    };
-    make_anew(&mut world, record);
+    make_anew(&mut world, backed_up());
     held_off(&mut world);
     let stored = &world.store_machines[&m1()];
     assert_eq!(stored.boots_s, [41]);
     assert!(stored.token > token);
+}
+
+#[test]
+fn what_is_written_into_the_new_object_a_moment_later_is_taken_up() {
+    let mut world = World::new(vec![unproven(), machine("m1")]);
+    world.run_for(30_000);
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(1_000);
+    world.tell(Fact::MachineRemoved(m1()));
+    let (machine, record) = (m1(), MachineRecord::default());
+    world.tell(Fact::MachineStored { machine, record });
+    world.tell(crate::declare::machine("m1"));
+    let (machine, record) = (m1(), backed_up());
+    world.tell(Fact::MachineStored { machine, record });
+    held_off(&mut world);
+    assert_eq!(world.store_machines[&m1()].boots_s, [41]);
+}
+
+#[test]
+fn a_write_for_the_old_object_that_lands_in_the_new_one_is_overtaken() {
+    let mut world = World::new(vec![unproven(), machine("m1")]);
+    world.run_for(30_000);
+    held_off(&mut world);
+    let late = world.store_machines[&m1()].clone();
+    assert!(late.override_.is_some());
+    world.tell(Fact::MachineRemoved(m1()));
+    let (machine, record) = (m1(), MachineRecord::default());
+    world.tell(Fact::MachineStored { machine, record });
+    world.store_machines.insert(m1(), late);
+    world.redeclare(crate::declare::machine("m1"));
+    world.run_for(1_000);
+    assert_eq!(world.store_machines[&m1()].override_, None);
+}
+
+#[test]
+fn a_repeated_increase_is_known_from_what_a_group_made_anew_holds() {
+    let mut world = World::new(vec![unproven(), machine("m1"), machine("m2")]);
+    world.run_for(30_000);
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    let record = world.store_groups[&group_id()].clone();
+    world.tell(Fact::GroupRemoved(group_id()));
+    let group = group_id();
+    world.tell(Fact::GroupStored { group, record });
+    world.redeclare(unproven());
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    assert_eq!(world.store_groups[&group_id()].wanted.len(), 1);
 }

@@ -29,12 +29,16 @@ pub(super) struct Declared {
     told_groups: BTreeMap<GroupId, GroupSpec>,
     told: BTreeMap<MachineId, MachineSpec>,
     locks: Locks,
+    /// There may be something to tell.
+    changed: bool,
 }
 
 impl Declared {
     /// It is so late now, milliseconds on the boot clock.
     pub(super) fn at(&mut self, now_ms: u64) {
+        let ends = self.locks.next_end_ms();
         self.locks.at(now_ms);
+        self.changed |= ends.is_some_and(|end| end <= now_ms);
     }
 
     /// When what is declared changes by itself: the end of the next lock, milliseconds on the boot clock.
@@ -42,29 +46,28 @@ impl Declared {
         self.locks.next_end_ms()
     }
 
-    /// True where the declaration is new or another one.
-    pub(super) fn put_group(&mut self, group: &Group) -> bool {
+    pub(super) fn put_group(&mut self, group: &Group) {
         let bare = Group {
             metadata: bare(&group.metadata),
             spec: group.spec.clone(),
             status: None,
         };
         let key = key_of(&bare.metadata);
-        self.groups.insert(key, bare.clone()) != Some(bare)
+        self.changed |= self.groups.insert(key, bare.clone()) != Some(bare);
     }
 
     pub(super) fn remove_group(&mut self, key: &Key) {
-        self.groups.remove(key);
+        self.changed |= self.groups.remove(key).is_some();
     }
 
     /// The object that the core knows this group from is gone. `None` where it knows of none.
     pub(super) fn forget_group(&mut self, id: &GroupId) -> Option<Fact> {
         let (id, _) = self.told_groups.remove_entry(id)?;
+        self.changed = true;
         Some(Fact::GroupRemoved(id))
     }
 
-    /// True where the declaration is new or another one.
-    pub(super) fn put_node(&mut self, node: &Node) -> bool {
+    pub(super) fn put_node(&mut self, node: &Node) {
         let bare = Node {
             metadata: bare(&node.metadata),
             spec: node.spec.clone(),
@@ -74,17 +77,18 @@ impl Declared {
         let locked = node.metadata.annotations.clone().unwrap_or_default();
         let other_lock = self.locks.see(&key, &locked);
         let declared = Declaration::of(&bare);
-        self.nodes.insert(key, declared.clone()) != Some(declared) || other_lock
+        self.changed |= self.nodes.insert(key, declared.clone()) != Some(declared) || other_lock;
     }
 
     pub(super) fn remove_node(&mut self, key: &Key) {
-        self.nodes.remove(key);
+        self.changed |= self.nodes.remove(key).is_some();
         self.locks.forget(key);
     }
 
     /// The object that the core knows this machine from is gone. `None` where it knows of none.
     pub(super) fn forget_machine(&mut self, id: &MachineId) -> Option<Fact> {
         let (id, _) = self.told.remove_entry(id)?;
+        self.changed = true;
         Some(Fact::MachineRemoved(id))
     }
 
@@ -127,6 +131,9 @@ impl Declared {
 
     /// What the core does not know yet: groups before their machines. What is gone is told by `forget_…`.
     pub(super) fn changes(&mut self) -> Vec<Fact> {
+        if !std::mem::take(&mut self.changed) {
+            return Vec::new();
+        }
         let groups: BTreeMap<GroupId, GroupSpec> = self
             .groups
             .iter()

@@ -77,8 +77,8 @@ pub fn volume(json: &[u8]) -> Option<Arc<LocalVolumes>> {
     let known = volumes.take(Watched::Complete);
     assert_eq!(volumes.take(is()), None, "that is no news");
     volumes.take(Watched::Gone {
-        namespace: String::new(),
-        name: seen.name.clone(),
+        key: (String::new(), seen.name.clone()),
+        uid: String::new(),
     });
     assert_eq!(volumes.known().as_deref(), Some(&LocalVolumes::new()));
     known

@@ -5,6 +5,7 @@
 //! Holds: after a list that starts over, what is not in it any more is told as gone.
 //! Holds: the echo of our own writes is no fact.
 
+mod arrivals;
 mod loading;
 
 use std::{
@@ -97,7 +98,7 @@ impl Intake {
 
     /// Something has ended by itself.
     pub(super) fn ended(&mut self) -> Vec<Told> {
-        self.changes(true)
+        self.changes()
     }
 
     /// Takes one event in.
@@ -117,14 +118,20 @@ impl Intake {
         match watched {
             Watched::Begin => self.begin(source),
             Watched::Is(group) => {
-                self.lists.show(source, key_of(&group.metadata));
-                self.group_is(*group)
+                let arrival = self.group_arrives(source, &Place::of(&group.metadata));
+                self.once(arrival, |intake| intake.group_is(*group))
             }
             Watched::Unreadable(fault) => {
-                self.lists.show(source, key_of(&fault.metadata));
-                self.unreadable(Kind::Group, *fault)
+                let arrival = self.group_arrives(source, &Place::of(&fault.metadata));
+                self.once(arrival, |intake| intake.unreadable(Kind::Group, *fault))
             }
-            Watched::Gone { namespace, name } => self.group_gone(&(namespace, name)),
+            Watched::Gone { key, uid } => {
+                let known = self.mirror.group_place(&group_id(Some(&key.0), &key.1));
+                if known.is_some_and(|known| known.uid != uid) {
+                    return Vec::new();
+                }
+                self.group_gone(&key)
+            }
             Watched::Complete => {
                 let known = self.known(Kind::Group, self.declared.group_keys());
                 self.complete((source, known), Self::group_gone)
@@ -136,14 +143,22 @@ impl Intake {
         match watched {
             Watched::Begin => self.begin(source),
             Watched::Is(node) => {
-                self.lists.show(source, key_of(&node.metadata));
-                self.machine_is(*node)
+                let arrival = self.machine_arrives(source, &Place::of(&node.metadata));
+                self.once(arrival, |intake| intake.machine_is(*node))
             }
             Watched::Unreadable(fault) => {
-                self.lists.show(source, key_of(&fault.metadata));
-                self.unreadable(Kind::Machine, *fault)
+                let arrival = self.machine_arrives(source, &Place::of(&fault.metadata));
+                self.once(arrival, |intake| intake.unreadable(Kind::Machine, *fault))
             }
-            Watched::Gone { namespace, name } => self.machine_gone(&(namespace, name)),
+            Watched::Gone { key, uid } => {
+                if self
+                    .machine_place(&key)
+                    .is_some_and(|known| known.uid != uid)
+                {
+                    return Vec::new();
+                }
+                self.machine_gone(&key)
+            }
             Watched::Complete => {
                 let known = self.known(Kind::Machine, self.declared.node_keys());
                 self.complete((source, known), Self::machine_gone)
@@ -166,7 +181,7 @@ impl Intake {
             }
             // Core Nodes are the API server's own kind: they always decode.
             Watched::Unreadable(_) => Vec::new(),
-            Watched::Gone { namespace, name } => self.core_node_gone(&(namespace, name)),
+            Watched::Gone { key, .. } => self.core_node_gone(&key),
             Watched::Complete => {
                 let in_none = |name: &String| (String::new(), name.clone());
                 let known = self.core_nodes.keys().map(in_none).collect();
@@ -178,59 +193,59 @@ impl Intake {
     fn group_is(&mut self, mut group: Group) -> Vec<Told> {
         let place = Place::of(&group.metadata);
         if group.metadata.deletion_timestamp.is_some() {
-            return self.group_gone(&key_of(&group.metadata));
+            return self.group_gone(&place.key());
         }
-        let mended = self.sound(Kind::Group, &key_of(&group.metadata));
+        let mended = self.sound(Kind::Group, &place.key());
         let id = group_id(Some(&place.namespace), &place.name);
+        self.declared.put_group(&group);
         let mut told = Vec::new();
-        if self.mirror.holds_other_group(&id, &place) {
-            told.extend(self.declared.forget_group(&id).map(Told::fact));
-        }
-        let changed = self.declared.put_group(&group) || !told.is_empty();
         match self.mirror.saw_group(&id, place, group.status.take()) {
             Stored::Foreign(record) if self.loaded => {
                 told.push(Told::fact(Fact::GroupStored { group: id, record }));
             }
             Stored::Foreign(_) | Stored::Known => {}
         }
-        told.extend(self.changes(changed));
+        told.extend(self.changes());
         told.extend(mended);
         told
     }
 
-    /// The wish for it was stored in the object, and goes with it.
     fn group_gone(&mut self, key: &Key) -> Vec<Told> {
-        let (namespace, name) = key;
-        let id = group_id(Some(namespace), name);
+        let mut told = self.forget_group(key);
+        told.extend(self.changes());
+        told
+    }
+
+    /// The wish for it was stored in the object, and goes with it.
+    fn forget_group(&mut self, key: &Key) -> Vec<Told> {
+        let id = group_id(Some(&key.0), &key.1);
         self.mirror.complaints().over(Kind::Group, key);
         self.declared.remove_group(key);
         self.mirror.forget_group(&id);
-        let removed = self.declared.forget_group(&id);
-        let mut told = self.changes(true);
-        if let Some(removed) = removed {
-            let (group, record) = (id, GroupRecord::default());
-            let stored = Fact::GroupStored { group, record };
-            told.extend([removed, stored].map(Told::fact));
-        }
-        told
+        let Some(removed) = self.declared.forget_group(&id) else {
+            return Vec::new();
+        };
+        let (group, record) = (id, GroupRecord::default());
+        let stored = Fact::GroupStored { group, record };
+        [removed, stored].map(Told::fact).into()
     }
 
     fn machine_is(&mut self, mut node: Node) -> Vec<Told> {
         let place = Place::of(&node.metadata);
-        let key = key_of(&node.metadata);
+        let key = place.key();
         if node.metadata.deletion_timestamp.is_some() {
             let mut told = self.undo(&node, &place);
             told.extend(self.machine_gone(&key));
             return told;
         }
-        let changed = self.declared.put_node(&node);
+        self.declared.put_node(&node);
         let seen = (place, node.status.take());
         if self.declared.is_owner(&key) {
             let mut told: Vec<Told> = self.outdo(&key).into_iter().collect();
-            told.extend(self.owner_is(&key, seen, changed));
+            told.extend(self.owner_is(&key, seen));
             told
         } else {
-            let mut told = self.changes(changed);
+            let mut told = self.changes();
             told.extend(self.stand_back(key, seen));
             told
         }
@@ -239,7 +254,7 @@ impl Intake {
     /// Whoever has been the machine of this name until now is none any more where this Node is older.
     fn outdo(&mut self, key: &Key) -> Option<Told> {
         let entry = self.mirror.machine(&MachineId::new(&key.1))?;
-        let other = (entry.place.namespace.clone(), entry.place.name.clone());
+        let other = entry.place.key();
         if other == *key {
             return None;
         }
@@ -255,22 +270,17 @@ impl Intake {
     }
 
     /// This Node is the machine of its name. If another one was until now, what was stored in that is nothing to this one.
-    fn owner_is(
-        &mut self,
-        key: &Key,
-        (place, status): (Place, Option<NodeStatus>),
-        changed: bool,
-    ) -> Vec<Told> {
+    fn owner_is(&mut self, key: &Key, (place, status): (Place, Option<NodeStatus>)) -> Vec<Told> {
         let id = MachineId::new(&key.1);
         self.rivals.remove(key);
         let mended = self.sound(Kind::Machine, key);
         let agent = self.declared.agent_of(key);
         let pinned = documents::pinned_key(status.as_ref()).map(ToOwned::to_owned);
         let mut told = Vec::new();
-        if self.mirror.holds_other_machine(&id, &place) {
+        let known = self.mirror.machine_place(&id);
+        if known.is_some_and(|known| known.uid != place.uid) {
             told.extend(self.declared.forget_machine(&id).map(Told::fact));
         }
-        let changed = changed || !told.is_empty();
         self.mirror.owns(agent.clone(), id.clone());
         match self.mirror.saw_machine(&id, place, status) {
             Stored::Foreign(record) if self.loaded => {
@@ -279,21 +289,27 @@ impl Intake {
             }
             Stored::Foreign(_) | Stored::Known => {}
         }
-        told.extend(self.changes(changed));
+        told.extend(self.changes());
         told.extend(pinned.and_then(|key| self.pinned(agent, key)));
         told.extend(self.request(&id));
         told.extend(mended);
         told
     }
 
-    /// What was stored of it goes with its object.
     fn machine_gone(&mut self, key: &Key) -> Vec<Told> {
+        let mut told = self.forget_machine(key);
+        told.extend(self.changes());
+        told
+    }
+
+    /// What was stored of it goes with its object.
+    fn forget_machine(&mut self, key: &Key) -> Vec<Told> {
         let was_owner = self.declared.is_owner(key);
         self.mirror.complaints().over(Kind::Machine, key);
         self.declared.remove_node(key);
         self.rivals.remove(key);
         if !was_owner {
-            return self.changes(true);
+            return Vec::new();
         }
         let id = MachineId::new(&key.1);
         self.mirror.forget_machine(&id);
@@ -306,9 +322,8 @@ impl Intake {
         }
         // The name may have gone to one that had stood back, of which no further event need come.
         let heir = self.declared.owner_of(&id);
-        match heir.and_then(|heir| self.rivals.remove_entry(&heir)) {
-            Some((heir, seen)) => told.extend(self.owner_is(&heir, seen, true)),
-            None => told.extend(self.changes(true)),
+        if let Some((heir, seen)) = heir.and_then(|heir| self.rivals.remove_entry(&heir)) {
+            told.extend(self.owner_is(&heir, seen));
         }
         told
     }
@@ -401,32 +416,17 @@ impl Intake {
         }))]
     }
 
-    /// An object that does not decode keeps its last good declaration, unless that was of another object.
+    /// An object that does not decode keeps its last good declaration.
     fn unreadable(&mut self, kind: Kind, fault: InvalidObject) -> Vec<Told> {
-        let place = Place::of(&fault.metadata);
-        let key = key_of(&fault.metadata);
-        let mut told = match kind {
-            Kind::Group => {
-                let id = group_id(Some(&place.namespace), &place.name);
-                let other = self.mirror.holds_other_group(&id, &place);
-                other.then(|| self.group_gone(&key))
-            }
-            Kind::Machine => {
-                let id = MachineId::new(&place.name);
-                let other =
-                    self.declared.is_owner(&key) && self.mirror.holds_other_machine(&id, &place);
-                other.then(|| self.machine_gone(&key))
-            }
-        }
-        .unwrap_or_default();
         let findings = documents::invalid_spec(&fault.error);
-        told.extend(self.complain(kind, place, &findings));
+        let mut told = self.changes();
+        told.extend(self.complain(kind, Place::of(&fault.metadata), &findings));
         told
     }
 
     /// Noted always, and told while this process leads: whoever follows has nobody to tell it to.
     fn complain(&mut self, kind: Kind, place: Place, findings: &[Finding]) -> Option<Told> {
-        let key = (place.namespace.clone(), place.name.clone());
+        let key = place.key();
         let is_news = self.mirror.complaints().found(kind, place, findings);
         (is_news && self.leading).then(|| complaint((kind, key)))
     }
@@ -437,8 +437,8 @@ impl Intake {
         (mended && self.leading).then(|| complaint((kind, key.clone())))
     }
 
-    fn changes(&mut self, changed: bool) -> Vec<Told> {
-        if !self.loaded || !changed {
+    fn changes(&mut self) -> Vec<Told> {
+        if !self.loaded {
             return Vec::new();
         }
         self.declared

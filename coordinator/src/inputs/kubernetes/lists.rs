@@ -50,6 +50,11 @@ impl Lists {
         self.shown.insert(source, BTreeSet::new());
     }
 
+    /// A list of this has begun and not ended.
+    pub(super) fn is_under_way(&self, source: Source) -> bool {
+        self.shown.contains_key(&source)
+    }
+
     /// An object was seen, in a list or after it.
     pub(super) fn show(&mut self, source: Source, key: Key) {
         if let Some(shown) = self.shown.get_mut(&source) {

@@ -46,6 +46,11 @@ impl Place {
             finalizers: metadata.finalizers.clone().unwrap_or_default(),
         }
     }
+
+    /// Namespace and name.
+    pub(crate) fn key(&self) -> (String, String) {
+        (self.namespace.clone(), self.name.clone())
+    }
 }
 
 /// One object: where it is, what its status holds, and what is being written to it.
@@ -56,6 +61,8 @@ pub(crate) struct Entry<S, R> {
     pub(crate) status: Option<S>,
     /// The record that a write under way, or one of unknown outcome, carries.
     writing: Option<R>,
+    /// The generation whose description the API server refused.
+    undescribable: Option<i64>,
 }
 
 /// What an event tells about the stored record.
@@ -129,18 +136,16 @@ impl Mirror {
         self.objects().owners.get(agent).cloned()
     }
 
-    /// A Group of this name is known that is another object.
-    pub(crate) fn holds_other_group(&self, id: &GroupId, place: &Place) -> bool {
+    /// Where the Group of this name is, as it was seen last.
+    pub(crate) fn group_place(&self, id: &GroupId) -> Option<Place> {
         let objects = self.objects();
-        let known = objects.groups.get(id);
-        known.is_some_and(|known| known.place.uid != place.uid)
+        Some(objects.groups.get(id)?.place.clone())
     }
 
-    /// A Node (ours) of this name is known that is another object.
-    pub(crate) fn holds_other_machine(&self, id: &MachineId, place: &Place) -> bool {
+    /// Where the Node (ours) of this name is, as it was seen last.
+    pub(crate) fn machine_place(&self, id: &MachineId) -> Option<Place> {
         let objects = self.objects();
-        let known = objects.machines.get(id);
-        known.is_some_and(|known| known.place.uid != place.uid)
+        Some(objects.machines.get(id)?.place.clone())
     }
 
     pub(crate) fn forget_group(&self, id: &GroupId) {
@@ -161,7 +166,8 @@ impl Mirror {
         self.objects().machines.get(id).cloned()
     }
 
-    /// Objects whose status was made from another generation of their declaration than the one that stands.
+    /// Objects whose status was made from another generation of their declaration than the one that stands, or never. Not
+    /// those whose description was refused: the next generation or another view may be taken.
     pub(crate) fn behind(&self) -> (Vec<GroupId>, Vec<MachineId>) {
         let objects = self.objects();
         let groups = objects.groups.iter().filter(|(_, entry)| {
@@ -206,6 +212,20 @@ impl Mirror {
         }
     }
 
+    /// The API server refuses to store this Group's description.
+    pub(crate) fn refused_group(&self, id: &GroupId) {
+        if let Some(entry) = self.objects().groups.get_mut(id) {
+            entry.undescribable = entry.place.generation;
+        }
+    }
+
+    /// The same for a machine.
+    pub(crate) fn refused_machine(&self, id: &MachineId) {
+        if let Some(entry) = self.objects().machines.get_mut(id) {
+            entry.undescribable = entry.place.generation;
+        }
+    }
+
     /// Highest epoch in any stored token: whoever leads next must be above it.
     pub(crate) fn highest_epoch(&self) -> u32 {
         let objects = self.objects();
@@ -244,6 +264,9 @@ impl<S, R: PartialEq> Entry<S, R> {
         let seen = record(status.as_ref());
         let known = same_object
             && (record(self.status.as_ref()) == seen || self.writing.as_ref() == Some(&seen));
+        if !same_object {
+            self.undescribable = None;
+        }
         self.place = place;
         self.status = status;
         if known {
@@ -261,7 +284,8 @@ impl<S, R: PartialEq> Entry<S, R> {
     }
 
     fn is_behind(&self, described: Option<i64>) -> bool {
-        described != self.place.generation
+        let generation = self.place.generation;
+        described != generation && self.undescribable != generation
     }
 
     /// Versions that are no numbers cannot be ordered; then the later to arrive counts.
@@ -382,6 +406,22 @@ mod tests {
         assert_eq!(behind(), std::slice::from_ref(&id));
         mirror.wrote_machine(&id, at(8, 2), described(Some(2)));
         assert!(behind().is_empty(), "described anew");
+
+        mirror.saw_machine(&id, at(9, 3), described(Some(2)));
+        mirror.refused_machine(&id);
+        assert!(behind().is_empty(), "not tried again");
+        mirror.saw_machine(&id, at(10, 4), described(Some(2)));
+        assert_eq!(behind(), std::slice::from_ref(&id), "the next generation");
+        mirror.refused_machine(&id);
+        mirror.saw_machine(
+            &id,
+            Place {
+                uid: "v".into(),
+                ..at(11, 4)
+            },
+            None,
+        );
+        assert_eq!(behind(), std::slice::from_ref(&id), "another object");
     }
 
     #[test]

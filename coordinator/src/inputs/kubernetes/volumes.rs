@@ -91,7 +91,7 @@ impl Volumes {
             }
             // The API server's own kind: it always decodes.
             Watched::Unreadable(_) => false,
-            Watched::Gone { name, .. } => {
+            Watched::Gone { key: (_, name), .. } => {
                 let pinned = None;
                 put(&mut self.pinned, VolumeSeen { name, pinned })
             }

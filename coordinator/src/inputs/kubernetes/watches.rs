@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::{coordination::v1 as lease_v1, core::v1 as core_v1};
 use kube::{
     Api, Resource,
-    core::{DeserializeGuard, error_boundary::InvalidObject},
+    core::{DeserializeGuard, ObjectMeta, error_boundary::InvalidObject},
     runtime::{
         WatchStreamExt as _,
         utils::Backoff,
@@ -24,6 +24,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     cluster::Cluster,
+    declared::Key,
     nodes::node_seen,
     volumes::{VolumeSeen, volume_seen},
 };
@@ -68,10 +69,10 @@ pub(super) enum Watched<T> {
     Unreadable(Box<InvalidObject>),
     /// An object is gone.
     Gone {
-        /// Empty for core Nodes.
-        namespace: String,
-        /// Its name.
-        name: String,
+        /// Its namespace, empty for what is in none, and its name.
+        key: Key,
+        /// Which object of that name.
+        uid: String,
     },
     /// The list was whole: what was not in it is gone.
     Complete,
@@ -169,13 +170,7 @@ fn guarded<K: Resource>(
             | Event::InitApply(DeserializeGuard(Err(fault))) => {
                 Watched::Unreadable(Box::new(fault))
             }
-            Event::Delete(object) => {
-                let metadata = object.meta();
-                Watched::Gone {
-                    namespace: metadata.namespace.clone().unwrap_or_default(),
-                    name: metadata.name.clone().unwrap_or_default(),
-                }
-            }
+            Event::Delete(object) => gone(object.meta()),
         }))
     }
 }
@@ -186,10 +181,15 @@ fn pruned<K: Resource, T>(event: Event<K>, seen: fn(K) -> T) -> Watched<T> {
         Event::Init => Watched::Begin,
         Event::InitDone => Watched::Complete,
         Event::Apply(object) | Event::InitApply(object) => Watched::Is(Box::new(seen(object))),
-        Event::Delete(object) => Watched::Gone {
-            namespace: String::new(),
-            name: object.meta().name.clone().unwrap_or_default(),
-        },
+        Event::Delete(object) => gone(object.meta()),
+    }
+}
+
+fn gone<T>(metadata: &ObjectMeta) -> Watched<T> {
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    Watched::Gone {
+        key: (namespace, metadata.name.clone().unwrap_or_default()),
+        uid: metadata.uid.clone().unwrap_or_default(),
     }
 }
 

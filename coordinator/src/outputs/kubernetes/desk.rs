@@ -76,6 +76,9 @@ pub(super) async fn run(desk: &Desk, job: Job) {
             }
             let view = desk.view();
             let done = records::describe_group(writer, &group, &view).await;
+            if let Err(CallFault::Unprocessable(_)) = done {
+                writer.shared.mirror.refused_group(&group);
+            }
             if is_over(&done, &group) {
                 desk.described.group(&group, &view);
             }
@@ -89,8 +92,10 @@ pub(super) async fn run(desk: &Desk, job: Job) {
                 return;
             };
             let done = records::describe_machine(writer, &machine, &shown).await;
-            if done.is_ok() {
-                tell_fault(desk, &shown).await;
+            match done {
+                Ok(()) => tell_fault(desk, &shown).await,
+                Err(CallFault::Unprocessable(_)) => writer.shared.mirror.refused_machine(&machine),
+                Err(_) => {}
             }
             if is_over(&done, &machine) {
                 desk.described.machine(&shown);

@@ -266,22 +266,29 @@ fn machines_with_a_faulty_relation_are_told_so_and_cured_with_it() {
         take(&mut intake, is_node(node("nuc2", 5, json!({})))),
         ["machine nuc1 sound", "machine nuc2 sound"]
     );
-    let (namespace, name) = ("lab".into(), "workers".into());
-    let gone = Seen::Group(0, Watched::Gone { namespace, name });
+    let gone = Watched::Gone {
+        key: ("lab".into(), "workers".into()),
+        uid: "uid-workers".into(),
+    };
     assert_eq!(
-        take(&mut intake, gone),
+        take(&mut intake, Seen::Group(0, gone)),
         [
-            "machine nuc1 UnknownGroup",
-            "machine nuc2 UnknownGroup",
             "no group lab/workers",
-            "stored lab/workers 0"
+            "stored lab/workers 0",
+            "machine nuc1 UnknownGroup",
+            "machine nuc2 UnknownGroup"
         ]
     );
 }
 
+/// A Node that [`node`] has made is gone, or one of `rivals`, which are in another namespace.
 fn gone(namespace: &str, name: &str) -> Seen {
-    let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    Seen::Machine(0, Watched::Gone { namespace, name })
+    let uid = match namespace {
+        "lab" => format!("uid-{name}"),
+        _ => "other".into(),
+    };
+    let key = (namespace.to_owned(), name.to_owned());
+    Seen::Machine(0, Watched::Gone { key, uid })
 }
 
 /// An object whose spec does not decode.

@@ -78,8 +78,8 @@ fn is(name: &str, hosts: &[&str]) -> Watched<VolumeSeen> {
 
 fn gone(name: &str) -> Watched<VolumeSeen> {
     Watched::Gone {
-        namespace: String::new(),
-        name: name.into(),
+        key: (String::new(), name.into()),
+        uid: String::new(),
     }
 }
 

@@ -35,6 +35,7 @@ fn a_group_made_anew_in_a_gap_is_told_as_gone_and_then_as_declared() {
         words(&intake, &told),
         [
             "no group lab/workers",
+            "stored lab/workers 0",
             "stored lab/workers 2",
             "group lab/workers"
         ]
@@ -113,8 +114,12 @@ fn a_machine_that_is_gone_has_nothing_stored_any_more() {
 #[test]
 fn a_machine_made_anew_in_a_gap_is_told_as_gone_and_then_as_declared() {
     let mut intake = loaded(vec![group(1, json!({}))], vec![nuc1(7)]);
-    let anew = ["no machine nuc1", "stored nuc1 2", "machine nuc1 sound"];
-    assert_eq!(take(&mut intake, is_node(other_nuc1(9, 2))), anew);
+    let gone = ["no machine nuc1", "stored nuc1 0"];
+    let anew = ["stored nuc1 2", "machine nuc1 sound"];
+    assert_eq!(
+        take(&mut intake, is_node(other_nuc1(9, 2))),
+        [gone, anew].concat()
+    );
     assert!(take(&mut intake, is_node(other_nuc1(9, 2))).is_empty());
 }
 
@@ -139,4 +144,58 @@ fn objects_made_anew_that_do_not_decode_keep_nothing_of_the_ones_before() {
             "complain workers Undecodable"
         ]
     );
+}
+
+#[test]
+fn events_of_objects_that_have_been_replaced_since_change_nothing() {
+    let groups = vec![group(1, json!({"status": wish(4)}))];
+    let mut intake = leading(groups, vec![nuc1(7)]);
+    take(&mut intake, is_node(other_nuc1(9, 2)));
+    take(&mut intake, is_group(made_anew(9, wish(2))));
+    let removed = Watched::Gone {
+        key: ("lab".into(), "workers".into()),
+        uid: "uid-workers".into(),
+    };
+    for late in [
+        is_node(nuc1(8)),
+        broken(3),
+        gone("lab", "nuc1"),
+        is_group(group(5, json!({"status": wish(5)}))),
+        Seen::Group(0, removed),
+    ] {
+        let told = take(&mut intake, late);
+        assert!(told.is_empty(), "{told:?}");
+    }
+}
+
+#[test]
+fn a_list_says_what_is_there_also_where_versions_have_gone_back() {
+    let mut intake = loaded(vec![group(1, json!({}))], vec![other_nuc1(9, 2)]);
+    let told = list(&mut intake, vec![group(1, json!({}))], vec![nuc1(7)]);
+    assert!(told.contains(&"stored nuc1 7".into()), "{told:?}");
+}
+
+#[test]
+fn the_machine_of_a_name_made_anew_gives_way_to_one_that_is_older_by_then() {
+    let created = |at: &str| json!({"metadata": {"uid": "another", "creationTimestamp": at}});
+    let mut intake = leading(vec![group(1, json!({}))], vec![nuc1(7)]);
+    take(
+        &mut intake,
+        is_node(rivals::rival("2026-11-22T10:00:00Z", 5)),
+    );
+    let told = take(
+        &mut intake,
+        is_node(node("nuc1", 9, created("2026-11-23T10:00:00Z"))),
+    );
+    assert_eq!(
+        told[..4],
+        [
+            "no machine nuc1",
+            "stored nuc1 0",
+            "stored nuc1 5",
+            "machine nuc1 UnknownGroup"
+        ]
+    );
+    let held = intake.mirror.machine(&MachineId::new("nuc1")).unwrap();
+    assert_eq!(held.place.uid, "other");
 }

@@ -21,7 +21,7 @@ fn of_two_nodes_with_one_name_the_older_is_the_machine_and_both_are_left_alone()
 }
 
 /// A Node of the same name in another namespace, with a record of its own.
-fn rival(created: &str, seq: u32) -> Node {
+pub(super) fn rival(created: &str, seq: u32) -> Node {
     let more = json!({
         "metadata": {"namespace": "lab2", "uid": "other", "creationTimestamp": created},
         "status": {"token": {"epoch": 1, "seq": seq}},
