@@ -341,6 +341,15 @@ impl Machine {
         }
     }
 
+    /// What was known of it was told anew while this process leads: it is stored again, over whatever of before is still on its
+    /// way to the store, and commands go on above the tokens of this epoch.
+    pub(crate) fn overtake(&mut self, ctx: &Ctx<'_>) {
+        if self.record.token.epoch >= ctx.epoch {
+            self.seq = self.seq.max(self.record.token.seq);
+        }
+        self.touch();
+    }
+
     /// Notes the highest token that any command of it has carried, also outside of operations.
     pub(crate) fn keep_tokens(&mut self, epoch: Option<u32>) {
         let token = self.record.token;

@@ -223,7 +223,7 @@ fn machine_applied(lab: &mut Lab, mut spec: MachineSpec, ctx: &mut Ctx<'_>) {
         replay(&mut machine, record, ctx);
         // Whatever of an earlier declaration is still on its way to the store is overtaken.
         if lab.epoch.is_some() {
-            machine.touch();
+            machine.overtake(ctx);
         }
     }
     if machine.since_ms == 0 {
@@ -263,6 +263,9 @@ fn machine_removed(lab: &mut Lab, id: &MachineId) {
 /// that they have seen, also where its record has gone with its object, so no token is granted again.
 fn stored_before(lab: &mut Lab, id: MachineId, mut record: MachineRecord) {
     let known = lab.orphan_machines.get(&id);
+    if known.is_none() && record == MachineRecord::default() {
+        return;
+    }
     record.token = known.map_or(record.token, |known| known.token.max(record.token));
     lab.orphan_machines.insert(id, record);
 }
@@ -278,6 +281,7 @@ fn stored_elsewhere(machine: &mut Machine, mut record: MachineRecord, ctx: &mut 
     if machine.record == nothing {
         record.token = record.token.max(token);
         replay(machine, record, ctx);
+        machine.overtake(ctx);
     } else {
         machine.reconsider_refusal();
     }

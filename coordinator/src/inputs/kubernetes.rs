@@ -21,7 +21,7 @@ mod notices;
 mod volumes;
 mod watches;
 
-use std::{collections::BTreeMap, future::Future, mem, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use coordinator_core::{AgentId, Answer, Fact, MachineId, RejectedKind, Request};
 use coordinator_crds as crds;
@@ -284,25 +284,25 @@ async fn take_in(
         if ends.is_some_and(|end| end <= now_ms) {
             told.extend(intake.ended());
         }
-        let mut facts = Vec::new();
+        let (mut facts, mut requests) = (Vec::new(), Vec::new());
         for told in told {
             match told {
                 Told::Fact(fact) => facts.push(fact),
                 Told::Notice(notice) => pass_on(&notices, notice).await,
-                Told::Ask(request) => {
-                    handle.facts.tell_together(mem::take(&mut facts)).await;
-                    tokio::spawn(ask(
-                        handle.clone(),
-                        mirror.clone(),
-                        notices.clone(),
-                        request,
-                    ));
-                }
+                Told::Ask(request) => requests.push(request),
             }
         }
         handle.facts.tell_together(facts).await;
+        for request in requests {
+            tokio::spawn(ask(
+                handle.clone(),
+                mirror.clone(),
+                notices.clone(),
+                request,
+            ));
+        }
         loaded.send_if_modified(|loaded| {
-            let before = mem::replace(loaded, intake.is_loaded());
+            let before = std::mem::replace(loaded, intake.is_loaded());
             before != *loaded
         });
     }

@@ -73,6 +73,11 @@ fn no_token_is_granted_again_though_the_record_of_the_last_one_is_gone() {
     let sent = world.commands.len();
     make_anew(&mut world, MachineRecord::default());
     held_off(&mut world);
+    assert_tokens_rise(&world, sent);
+}
+
+/// Every command after the first so many has a higher token than each of these.
+fn assert_tokens_rise(world: &World, sent: usize) {
     let tokens: Vec<Token> = world.commands.iter().map(|it| it.token).collect();
     let (before, after) = tokens.split_at(sent);
     let (highest, lowest) = (before.iter().max(), after.iter().min());
@@ -105,19 +110,42 @@ fn what_the_new_object_holds_is_taken_up() {
 }
 
 #[test]
-fn what_is_written_into_the_new_object_a_moment_later_is_taken_up() {
+fn what_is_written_into_the_new_object_a_moment_later_is_taken_up_and_outlasts_a_write_of_ours() {
+    let mut world = World::new(vec![unproven(), machine("m1")]);
+    world.run_for(30_000);
+    make_anew(&mut world, MachineRecord::default());
+    let (machine, record) = (m1(), backed_up());
+    world.tell(Fact::MachineStored { machine, record });
+    // A write that had begun before lands after it.
+    world.store_machines.insert(m1(), MachineRecord::default());
+    world.run_for(10);
+    assert_eq!(world.store_machines[&m1()].boots_s, [41]);
+}
+
+#[test]
+fn a_resumed_wake_goes_on_above_the_tokens_of_the_object_before() {
     let mut world = World::new(vec![unproven(), machine("m1")]);
     world.run_for(30_000);
     assert_eq!(world.call(increase(1, 0)), Answer::Done);
-    world.run_for(1_000);
-    world.tell(Fact::MachineRemoved(m1()));
+    world.run_for(25_000);
+    let waking = world.store_machines[&m1()].clone();
+    assert!(waking.operation.is_some());
+    let sent = world.commands.len();
+    make_anew(&mut world, waking);
+    world.run_for(60_000);
+    assert_tokens_rise(&world, sent);
+}
+
+#[test]
+fn of_a_node_that_is_new_nothing_is_stored_before_there_is_something() {
+    let mut world = World::new(vec![unproven()]);
+    world.run_for(30_000);
+    let before = world.writes;
     let (machine, record) = (m1(), MachineRecord::default());
     world.tell(Fact::MachineStored { machine, record });
     world.tell(crate::declare::machine("m1"));
-    let (machine, record) = (m1(), backed_up());
-    world.tell(Fact::MachineStored { machine, record });
-    held_off(&mut world);
-    assert_eq!(world.store_machines[&m1()].boots_s, [41]);
+    world.run_for(10);
+    assert_eq!(world.writes, before);
 }
 
 #[test]

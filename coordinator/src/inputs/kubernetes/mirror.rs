@@ -63,6 +63,8 @@ pub(crate) struct Entry<S, R> {
     writing: Option<R>,
     /// The generation whose description the API server refused.
     undescribable: Option<i64>,
+    /// A wish has stood in this very Group.
+    pub(crate) has_held_wish: bool,
 }
 
 /// What an event tells about the stored record.
@@ -111,7 +113,9 @@ impl Mirror {
     ) -> Stored<GroupRecord> {
         let mut objects = self.objects();
         let entry = objects.groups.entry(id.clone()).or_default();
-        entry.see(place, status, documents::group_record)
+        let stored = entry.see(place, status, documents::group_record);
+        entry.note_wish();
+        stored
     }
 
     /// A Node (ours) was seen.
@@ -202,6 +206,7 @@ impl Mirror {
     pub(crate) fn wrote_group(&self, id: &GroupId, place: Place, status: Option<GroupStatus>) {
         if let Some(entry) = self.objects().groups.get_mut(id) {
             entry.store(place, status);
+            entry.note_wish();
         }
     }
 
@@ -212,17 +217,17 @@ impl Mirror {
         }
     }
 
-    /// The API server refuses to store this Group's description.
-    pub(crate) fn refused_group(&self, id: &GroupId) {
+    /// The API server refuses to store a description of this Group as it was there.
+    pub(crate) fn refused_group(&self, id: &GroupId, place: &Place) {
         if let Some(entry) = self.objects().groups.get_mut(id) {
-            entry.undescribable = entry.place.generation;
+            entry.refuse(place);
         }
     }
 
     /// The same for a machine.
-    pub(crate) fn refused_machine(&self, id: &MachineId) {
+    pub(crate) fn refused_machine(&self, id: &MachineId, place: &Place) {
         if let Some(entry) = self.objects().machines.get_mut(id) {
-            entry.undescribable = entry.place.generation;
+            entry.refuse(place);
         }
     }
 
@@ -250,6 +255,13 @@ impl Mirror {
     }
 }
 
+impl<R> Entry<GroupStatus, R> {
+    fn note_wish(&mut self) {
+        let status = self.status.as_ref();
+        self.has_held_wish |= status.is_some_and(|status| status.wanted.is_some());
+    }
+}
+
 impl<S, R: PartialEq> Entry<S, R> {
     fn see(
         &mut self,
@@ -266,6 +278,7 @@ impl<S, R: PartialEq> Entry<S, R> {
             && (record(self.status.as_ref()) == seen || self.writing.as_ref() == Some(&seen));
         if !same_object {
             self.undescribable = None;
+            self.has_held_wish = false;
         }
         self.place = place;
         self.status = status;
@@ -280,6 +293,12 @@ impl<S, R: PartialEq> Entry<S, R> {
         if self.place.uid == place.uid && self.is_older_than(&place) {
             self.place = place;
             self.status = status;
+        }
+    }
+
+    fn refuse(&mut self, place: &Place) {
+        if self.place.uid == place.uid {
+            self.undescribable = place.generation;
         }
     }
 
@@ -408,11 +427,11 @@ mod tests {
         assert!(behind().is_empty(), "described anew");
 
         mirror.saw_machine(&id, at(9, 3), described(Some(2)));
-        mirror.refused_machine(&id);
+        mirror.refused_machine(&id, &at(9, 3));
         assert!(behind().is_empty(), "not tried again");
         mirror.saw_machine(&id, at(10, 4), described(Some(2)));
         assert_eq!(behind(), std::slice::from_ref(&id), "the next generation");
-        mirror.refused_machine(&id);
+        mirror.refused_machine(&id, &at(10, 4));
         mirror.saw_machine(
             &id,
             Place {

@@ -30,7 +30,7 @@ impl Core for Script {
     }
 
     fn decide(&mut self, _now: Now) -> Vec<Action> {
-        mem::take(&mut self.actions)
+        std::mem::take(&mut self.actions)
     }
 
     fn deadline(&self) -> Option<u64> {

@@ -59,10 +59,12 @@ async fn perform(writer: &Writer, id: &GroupId, swap: &Swap) -> Outcome {
         record,
         deadline_ms,
     } = swap;
-    // A wish that has gone, as with an object that was made anew, is not what the change was made from. Whether it has is not
-    // left to what was seen last.
-    let gone = |status: Option<&GroupStatus>| *expected > 0 && shape(status) != Shape::Wish;
     let known = writer.shared.mirror.group(id);
+    // An object that never held a wish is not the one that the change was made from. Where somebody has wiped one off, the
+    // change brings it back.
+    let held = known.as_ref().is_some_and(|entry| entry.has_held_wish);
+    let gone =
+        |status: Option<&GroupStatus>| *expected > 0 && !held && shape(status) != Shape::Wish;
     let (mut place, mut status) = match known {
         Some(entry) if !gone(entry.status.as_ref()) => (entry.place, entry.status),
         Some(_) | None => match writer.read_group(id).await {

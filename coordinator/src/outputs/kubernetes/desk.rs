@@ -7,8 +7,8 @@
 use std::{fmt::Display, future::Future, sync::Arc};
 
 use coordinator_core::{
-    AgentId, Event, Fact, MachineId, MachineRecord, MachineView, Severity, StoreFault, Subject,
-    View,
+    AgentId, Event, Fact, GroupId, MachineId, MachineRecord, MachineView, Severity, StoreFault,
+    Subject, View,
 };
 use tokio::sync::watch;
 
@@ -69,38 +69,8 @@ pub(super) async fn run(desk: &Desk, job: Job) {
             let fact = store(desk, machine, (version, *record)).await;
             desk.facts.tell(fact).await;
         }
-        Job::DescribeGroup(group) => {
-            let entry = writer.shared.mirror.group(&group);
-            if entry.is_some_and(|entry| is_complained_of(desk, Kind::Group, &entry.place)) {
-                return;
-            }
-            let view = desk.view();
-            let done = records::describe_group(writer, &group, &view).await;
-            if let Err(CallFault::Unprocessable(_)) = done {
-                writer.shared.mirror.refused_group(&group);
-            }
-            if is_over(&done, &group) {
-                desk.described.group(&group, &view);
-            }
-        }
-        Job::DescribeMachine(machine) => {
-            let entry = writer.shared.mirror.machine(&machine);
-            if entry.is_some_and(|entry| is_complained_of(desk, Kind::Machine, &entry.place)) {
-                return;
-            }
-            let Some(shown) = desk.view().machines.get(&machine).cloned() else {
-                return;
-            };
-            let done = records::describe_machine(writer, &machine, &shown).await;
-            match done {
-                Ok(()) => tell_fault(desk, &shown).await,
-                Err(CallFault::Unprocessable(_)) => writer.shared.mirror.refused_machine(&machine),
-                Err(_) => {}
-            }
-            if is_over(&done, &machine) {
-                desk.described.machine(&shown);
-            }
-        }
+        Job::DescribeGroup(group) => describe_group(desk, &group).await,
+        Job::DescribeMachine(machine) => describe_machine(desk, &machine).await,
         Job::AgentKey { agent, key, tries } => pin(desk, (agent, key), tries).await,
         Job::PinKey(machine) => {
             // In vain, it is queued again.
@@ -204,6 +174,7 @@ async fn store(desk: &Desk, machine: MachineId, (version, record): (u64, Machine
     let written = records::record(&desk.writer, &machine, &record, &view).await;
     let Err(fault) = written else {
         if let Some(shown) = view.machines.get(&machine) {
+            tell_fault(desk, shown).await;
             desk.described.machine(shown);
         }
         return Fact::Recorded { machine, version };
@@ -230,6 +201,46 @@ async fn store(desk: &Desk, machine: MachineId, (version, record): (u64, Machine
     Fact::RecordFailed {
         machine,
         fault: class,
+    }
+}
+
+async fn describe_group(desk: &Desk, group: &GroupId) {
+    let mirror = &desk.writer.shared.mirror;
+    let Some(place) = mirror.group_place(group) else {
+        return;
+    };
+    if is_complained_of(desk, Kind::Group, &place) {
+        return;
+    }
+    let view = desk.view();
+    let done = records::describe_group(&desk.writer, group, &view).await;
+    if let Err(CallFault::Unprocessable(_)) = done {
+        mirror.refused_group(group, &place);
+    }
+    if is_over(&done, group) {
+        desk.described.group(group, &view);
+    }
+}
+
+async fn describe_machine(desk: &Desk, machine: &MachineId) {
+    let mirror = &desk.writer.shared.mirror;
+    let Some(place) = mirror.machine_place(machine) else {
+        return;
+    };
+    if is_complained_of(desk, Kind::Machine, &place) {
+        return;
+    }
+    let Some(shown) = desk.view().machines.get(machine).cloned() else {
+        return;
+    };
+    let done = records::describe_machine(&desk.writer, machine, &shown).await;
+    match done {
+        Ok(()) => tell_fault(desk, &shown).await,
+        Err(CallFault::Unprocessable(_)) => mirror.refused_machine(machine, &place),
+        Err(_) => {}
+    }
+    if is_over(&done, machine) {
+        desk.described.machine(&shown);
     }
 }
 

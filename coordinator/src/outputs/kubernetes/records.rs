@@ -173,8 +173,12 @@ impl One for OneGroup<'_> {
         patched.map(drop)
     }
 
-    async fn read(&self, _place: &Place) -> Result<(Place, Option<GroupStatus>), CallFault> {
-        self.writer.read_group(self.id).await
+    async fn read(&self, place: &Place) -> Result<(Place, Option<GroupStatus>), CallFault> {
+        let found = self.writer.read_group(self.id).await?;
+        if found.0.uid != place.uid {
+            return Err(CallFault::NotFound);
+        }
+        Ok(found)
     }
 }
 

@@ -136,3 +136,24 @@ async fn a_wish_that_was_seen_too_early_is_read_before_it_counts_as_gone() {
     commit(&writer, workers(), swap(CALL)).await;
     assert_eq!(count(&asked, &Method::PATCH), 1);
 }
+
+#[tokio::test]
+async fn a_wish_that_somebody_has_wiped_off_its_object_comes_back_with_the_next_change() {
+    let (writer, asked) = writer(|method| match *method {
+        Method::GET => object(
+            "Group",
+            "workers",
+            9,
+            serde_json::to_value(wish(5)).unwrap(),
+        ),
+        _ => Reply::With(200, json!({})),
+    });
+    writer.knows_group(Some(wish(4)));
+    let wiped = Place {
+        version: 8,
+        ..writer.shared.mirror.group_place(&workers()).unwrap()
+    };
+    writer.shared.mirror.saw_group(&workers(), wiped, None);
+    commit(&writer, workers(), swap(CALL)).await;
+    assert_eq!(asked.lock().unwrap()[0].0, Method::PATCH);
+}
