@@ -94,11 +94,7 @@ impl Facts {
     }
 
     /// Tells facts of which one alone says what is not so, as of an object that is replaced: nothing is decided between them.
-    #[expect(
-        clippy::vec_box,
-        reason = "of a whole lab they are thousands, and boxed already"
-    )]
-    pub(crate) async fn tell_together(&self, facts: Vec<Box<Fact>>) {
+    pub(crate) async fn tell_together(&self, facts: Batch) {
         if facts.is_empty() {
             return;
         }
@@ -300,13 +296,16 @@ impl<C: Core, O: Outputs> Engine<C, O> {
     /// How many facts these are.
     fn take_in(&mut self, input: Input, now: Now) -> usize {
         match input {
-            Input::Fact(fact) => self.take_fact(*fact, now),
+            Input::Fact(fact) => {
+                self.take_fact(*fact, now);
+                1
+            }
             Input::Together(facts) => {
                 let count = facts.len();
                 for fact in facts {
                     self.take_fact(*fact, now);
                 }
-                return count;
+                count
             }
             Input::Question {
                 request,
@@ -319,9 +318,9 @@ impl<C: Core, O: Outputs> Engine<C, O> {
                     request,
                 };
                 self.take_fact(asked, now);
+                1
             }
         }
-        1
     }
 
     fn take_fact(&mut self, fact: Fact, now: Now) {

@@ -3,11 +3,11 @@
 use coordinator_core::{
     Answer, Ask, Concern, Fact, GroupSpec, InstanceState, Joins, MachineId, MachineSpec,
     MachineView, NodeSeen, OverridePower, PhaseName, PodStanding, PowerPolicy, RejectedKind,
-    Request,
 };
 
 use crate::declare::{
-    bmc, delete, group, group_id, group_spec, increase, kubelet, lab, machine, machine_spec, pod,
+    bmc, delete, group, group_id, group_spec, increase, kubelet, lab, machine, machine_spec,
+    person, pod,
 };
 use crate::steps::{phase, running};
 use crate::world::World;
@@ -15,15 +15,6 @@ use crate::world::World;
 fn target(world: &mut World) -> u32 {
     let now = world.now();
     world.lab.view(now).groups[&group_id()].target
-}
-
-fn person(name: &str, id: &str, ask: Ask) -> Request {
-    Request::Ask {
-        machine: MachineId::new(name),
-        id: id.into(),
-        ask,
-        by: "user ann".into(),
-    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! A machine whose object was deleted and made anew: nothing that stood in the old object stands any more.
 
 use coordinator_core::{
-    Answer, Ask, Fact, GroupSpec, MachineId, MachineRecord, OverridePower, Request, Token, Wish,
+    Answer, Fact, GroupSpec, MachineId, MachineRecord, OverridePower, Token, Wish,
 };
 
-use crate::declare::{group_id, group_spec, increase, machine};
+use crate::declare::{group_id, group_spec, increase, machine, person};
+use crate::drains::power;
 use crate::world::World;
 
 fn m1() -> MachineId {
@@ -18,26 +19,41 @@ fn unproven() -> Fact {
     })
 }
 
-/// Its object goes, and another one comes that holds this.
-fn make_anew(world: &mut World, record: MachineRecord) {
+/// Its object goes, and another one is about to come that holds this.
+fn replace(world: &mut World, record: MachineRecord) {
     world.tell(Fact::MachineRemoved(m1()));
-    let machine = m1();
     world.store_machines.insert(m1(), record.clone());
+    stored(world, record);
+}
+
+fn stored(world: &mut World, record: MachineRecord) {
+    let machine = m1();
     world.tell(Fact::MachineStored { machine, record });
-    world.redeclare(crate::declare::machine("m1"));
+}
+
+fn make_anew(world: &mut World, record: MachineRecord) {
+    replace(world, record);
+    world.redeclare(machine("m1"));
+}
+
+/// A lab of one machine that may be asked for at once.
+fn settled() -> World {
+    let mut world = World::new(vec![unproven(), machine("m1")]);
+    world.run_for(30_000);
+    world
+}
+
+/// The same some time after the machine was asked for.
+fn asked_for(since_ms: u64) -> World {
+    let mut world = settled();
+    assert_eq!(world.call(increase(1, 0)), Answer::Done);
+    world.run_for(since_ms);
+    world
 }
 
 fn held_off(world: &mut World) {
-    let ask = Ask::Power {
-        power: OverridePower::Off,
-        until_ms: None,
-    };
-    let request = Request::Ask {
-        machine: m1(),
-        id: "hold".into(),
-        ask,
-        by: "user ann".into(),
-    };
+    let ask = power(OverridePower::Off, None);
+    let request = person("m1", "hold", ask);
     assert_eq!(world.call(request), Answer::Done);
     world.run_for(120_000);
     assert_eq!(wish(world), Wish::Off);
@@ -50,8 +66,7 @@ fn wish(world: &mut World) -> Wish {
 
 #[test]
 fn a_persons_word_goes_with_the_object_it_was_stored_in() {
-    let mut world = World::new(vec![unproven(), machine("m1")]);
-    world.run_for(30_000);
+    let mut world = settled();
     held_off(&mut world);
     let nothing_left = world.call(increase(1, 0));
     assert!(
@@ -66,10 +81,7 @@ fn a_persons_word_goes_with_the_object_it_was_stored_in() {
 
 #[test]
 fn no_token_is_granted_again_though_the_record_of_the_last_one_is_gone() {
-    let mut world = World::new(vec![unproven(), machine("m1")]);
-    world.run_for(30_000);
-    assert_eq!(world.call(increase(1, 0)), Answer::Done);
-    world.run_for(120_000);
+    let mut world = asked_for(120_000);
     let sent = world.commands.len();
     make_anew(&mut world, MachineRecord::default());
     held_off(&mut world);
@@ -97,10 +109,7 @@ fn backed_up() -> MachineRecord {
 
 #[test]
 fn what_the_new_object_holds_is_taken_up() {
-    let mut world = World::new(vec![unproven(), machine("m1")]);
-    world.run_for(30_000);
-    assert_eq!(world.call(increase(1, 0)), Answer::Done);
-    world.run_for(120_000);
+    let mut world = asked_for(120_000);
     let token = world.store_machines[&m1()].token;
     make_anew(&mut world, backed_up());
     held_off(&mut world);
@@ -111,11 +120,9 @@ fn what_the_new_object_holds_is_taken_up() {
 
 #[test]
 fn what_is_written_into_the_new_object_a_moment_later_is_taken_up_and_outlasts_a_write_of_ours() {
-    let mut world = World::new(vec![unproven(), machine("m1")]);
-    world.run_for(30_000);
+    let mut world = settled();
     make_anew(&mut world, MachineRecord::default());
-    let (machine, record) = (m1(), backed_up());
-    world.tell(Fact::MachineStored { machine, record });
+    stored(&mut world, backed_up());
     // A write that had begun before lands after it.
     world.store_machines.insert(m1(), MachineRecord::default());
     world.run_for(10);
@@ -124,10 +131,7 @@ fn what_is_written_into_the_new_object_a_moment_later_is_taken_up_and_outlasts_a
 
 #[test]
 fn a_resumed_wake_goes_on_above_the_tokens_of_the_object_before() {
-    let mut world = World::new(vec![unproven(), machine("m1")]);
-    world.run_for(30_000);
-    assert_eq!(world.call(increase(1, 0)), Answer::Done);
-    world.run_for(25_000);
+    let mut world = asked_for(25_000);
     let waking = world.store_machines[&m1()].clone();
     assert!(waking.operation.is_some());
     let sent = world.commands.len();
@@ -141,25 +145,21 @@ fn of_a_node_that_is_new_nothing_is_stored_before_there_is_something() {
     let mut world = World::new(vec![unproven()]);
     world.run_for(30_000);
     let before = world.writes;
-    let (machine, record) = (m1(), MachineRecord::default());
-    world.tell(Fact::MachineStored { machine, record });
-    world.tell(crate::declare::machine("m1"));
+    stored(&mut world, MachineRecord::default());
+    world.tell(machine("m1"));
     world.run_for(10);
     assert_eq!(world.writes, before);
 }
 
 #[test]
 fn a_write_for_the_old_object_that_lands_in_the_new_one_is_overtaken() {
-    let mut world = World::new(vec![unproven(), machine("m1")]);
-    world.run_for(30_000);
+    let mut world = settled();
     held_off(&mut world);
     let late = world.store_machines[&m1()].clone();
     assert!(late.override_.is_some());
-    world.tell(Fact::MachineRemoved(m1()));
-    let (machine, record) = (m1(), MachineRecord::default());
-    world.tell(Fact::MachineStored { machine, record });
+    replace(&mut world, MachineRecord::default());
     world.store_machines.insert(m1(), late);
-    world.redeclare(crate::declare::machine("m1"));
+    world.redeclare(machine("m1"));
     world.run_for(1_000);
     assert_eq!(world.store_machines[&m1()].override_, None);
 }

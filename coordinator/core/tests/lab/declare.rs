@@ -1,7 +1,7 @@
 //! Declarations for tests: short to write, with the product's defaults.
 
 use coordinator_core::{
-    AgentId, AgentInfo, Concerns, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins,
+    AgentId, AgentInfo, Ask, Concerns, Declared, Fact, ForceOff, GroupId, GroupSpec, Joins,
     LocalVolumePolicy, MachineId, MachineSpec, Mode, NodeObjectPolicy, NodeRef, PodRef, PodSeen,
     PodStanding, PowerPolicy, Redfish, Request, StopMethod, Timeouts, WakeMethod, WakeOnLan,
 };
@@ -143,6 +143,16 @@ pub(crate) fn increase(delta: i32, looked: u64) -> Request {
         group: group_id(),
         delta,
         looked,
+    }
+}
+
+/// What a person asks of a machine.
+pub(crate) fn person(machine: &str, id: &str, ask: Ask) -> Request {
+    Request::Ask {
+        machine: MachineId::new(machine),
+        id: id.into(),
+        ask,
+        by: "user ann".into(),
     }
 }
 

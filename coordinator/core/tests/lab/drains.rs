@@ -2,11 +2,10 @@
 
 use coordinator_core::{
     Answer, Ask, DrainState, Event, EvictionOutcome, Fact, GroupSpec, MachineId, MachineSpec,
-    MachineView, Mode, NodeSeen, OverridePower, PhaseName, PodStanding, PowerPolicy, Request,
-    Timeouts,
+    MachineView, Mode, NodeSeen, OverridePower, PhaseName, PodStanding, PowerPolicy, Timeouts,
 };
 
-use crate::declare::{group, group_spec, kubelet, machine_spec, pod};
+use crate::declare::{group, group_spec, kubelet, machine_spec, person, pod};
 use crate::steps::{phase, running};
 use crate::world::World;
 
@@ -31,12 +30,7 @@ pub(crate) fn with_pods(pods: &[(&str, PodStanding)]) -> World {
 }
 
 pub(crate) fn ask(world: &mut World, id: &str, ask: Ask) {
-    let request = Request::Ask {
-        machine: MachineId::new("k1"),
-        id: id.into(),
-        ask,
-        by: "user ann".into(),
-    };
+    let request = person("k1", id, ask);
     assert_eq!(world.call(request), Answer::Done);
 }
 

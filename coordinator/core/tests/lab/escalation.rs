@@ -2,10 +2,10 @@
 
 use coordinator_core::{
     Answer, Ask, Fact, ForceOff, Joins, MachineId, MachineSpec, NodeSeen, OverridePower, PhaseName,
-    PodStanding, Request, Timeouts, Verb,
+    PodStanding, Timeouts, Verb,
 };
 
-use crate::declare::{bmc, delete, group, increase, kubelet, lab, pod};
+use crate::declare::{bmc, delete, group, increase, kubelet, lab, person, pod};
 use crate::steps::{phase, running};
 use crate::world::{Effect, World};
 
@@ -40,12 +40,7 @@ fn hold_off(world: &mut World, name: &str, for_ms: u64) {
         power: OverridePower::Off,
         until_ms: Some(world.now().wall_ms.saturating_add_unsigned(for_ms)),
     };
-    let request = Request::Ask {
-        machine: MachineId::new(name),
-        id: "off".into(),
-        ask,
-        by: "user ann".into(),
-    };
+    let request = person(name, "off", ask);
     assert_eq!(world.call(request), Answer::Done);
 }
 

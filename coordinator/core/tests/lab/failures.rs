@@ -2,11 +2,11 @@
 
 use coordinator_core::{
     Answer, Ask, Fact, GroupView, InstanceState, Joins, MachineId, MachineRecord, MachineSpec,
-    PhaseName, Request, Verb, WakeMethod,
+    PhaseName, Verb, WakeMethod,
 };
 
 use crate::declare::{
-    bmc, delete, group, group_id, increase, kubelet, lab, machine, machine_spec, relay_info,
+    bmc, delete, group, group_id, increase, kubelet, lab, machine, machine_spec, person, relay_info,
 };
 use crate::steps::phase;
 use crate::world::World;
@@ -57,12 +57,7 @@ fn booted(specs: Vec<Fact>, name: &str, times: usize) -> World {
 }
 
 fn retry(world: &mut World, name: &str, id: &str) {
-    let request = Request::Ask {
-        machine: MachineId::new(name),
-        id: id.into(),
-        ask: Ask::Retry,
-        by: "user ann".into(),
-    };
+    let request = person(name, id, Ask::Retry);
     assert_eq!(world.call(request), Answer::Done);
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use coordinator_core::{
     AgentInfo, Answer, Ask, Concern, Fact, Joins, MachineId, MachineSpec, MachineView, NodeSeen,
-    PhaseName, PowerPolicy, RejectedKind, Request, SharedMap, WakeMethod,
+    PhaseName, PowerPolicy, RejectedKind, SharedMap, WakeMethod,
 };
 
 use crate::declare::{
-    agent_info, bmc, delete, group, group_id, increase, kubelet, lab, machine_spec,
+    agent_info, bmc, delete, group, group_id, increase, kubelet, lab, machine_spec, person,
 };
 use crate::steps::{phase, running};
 use crate::world::World;
@@ -75,12 +75,7 @@ fn a_machine_whose_card_was_swapped_is_not_stopped_until_its_address_is_right_ag
             && r.message.contains("ForeignMAC")),
         "{answer:?}"
     );
-    let prove = Request::Ask {
-        machine: MachineId::new("k1"),
-        id: "prove".into(),
-        ask: Ask::Prove,
-        by: "user ann".into(),
-    };
+    let prove = person("k1", "prove", Ask::Prove);
     assert!(matches!(world.call(prove), Answer::Rejected(_)));
     assert!(world.stopped().is_empty());
 

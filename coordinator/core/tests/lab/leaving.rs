@@ -2,22 +2,19 @@
 
 use coordinator_core::{
     Answer, Ask, Fact, ForceOff, GroupSpec, MachineId, MachineSpec, Mode, OverridePower, PhaseName,
-    PowerPolicy, RejectedKind, Request, StopMethod, Timeouts,
+    PowerPolicy, RejectedKind, StopMethod, Timeouts,
 };
 
 use crate::declare::{
     bmc, decrease, delete, group, group_id, group_spec, increase, lab, machine, machine_spec,
+    person,
 };
+use crate::drains::power;
 use crate::steps::{phase, running};
 use crate::world::{Effect, Store, World};
 
 fn ask(world: &mut World, machine: &str, id: &str, ask: Ask) -> Answer {
-    world.call(Request::Ask {
-        machine: MachineId::new(machine),
-        id: id.into(),
-        ask,
-        by: "ann".into(),
-    })
+    world.call(person(machine, id, ask))
 }
 
 fn manual(target: u32) -> Fact {
@@ -119,10 +116,7 @@ fn an_order_that_a_bmc_refuses_takes_nothing_back_from_an_earlier_one() {
     };
     let mut world = running(vec![group(), Fact::MachineApplied(spec)], 1);
     world.sims.get_mut("r1").expect("r1").ignores_stop = true;
-    let off = Ask::Power {
-        power: OverridePower::Off,
-        until_ms: None,
-    };
+    let off = power(OverridePower::Off, None);
     assert_eq!(ask(&mut world, "r1", "one", off), Answer::Done);
     world.run_for(30_000);
     assert_eq!(world.stops("r1"), 1);

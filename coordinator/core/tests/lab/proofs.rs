@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use coordinator_core::{
-    Answer, Ask, Fact, MachineId, MachineRecord, PhaseName, Policy, PowerPolicy, Request,
+    Answer, Ask, Fact, MachineId, MachineRecord, PhaseName, Policy, PowerPolicy,
 };
 
-use crate::declare::{group, group_id, increase, kubelet, lab, machine_spec};
+use crate::declare::{group, group_id, increase, kubelet, lab, machine_spec, person};
 use crate::steps::phase;
 use crate::world::World;
 
@@ -28,12 +28,7 @@ fn without_agent(specs: Vec<Fact>, name: &str) -> World {
 fn a_kubelet_alone_proves_a_machine_that_was_confirmed_off_before_its_wake() {
     let mut world = without_agent(vec![group(), kubelet("k1")], "k1");
     world.run_for(15_000);
-    let confirm = Request::Ask {
-        machine: MachineId::new("k1"),
-        id: "off".into(),
-        ask: Ask::ConfirmOff,
-        by: "user ann".into(),
-    };
+    let confirm = person("k1", "off", Ask::ConfirmOff);
     assert_eq!(world.call(confirm), Answer::Done);
     assert_eq!(world.call(increase(1, 0)), Answer::Done);
     world.run_for(31_000);

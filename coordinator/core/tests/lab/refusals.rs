@@ -5,7 +5,7 @@ use coordinator_core::{
     StoreFault, Ticket,
 };
 
-use crate::declare::{group, increase, kubelet, lab, machine_spec, pod};
+use crate::declare::{group, increase, kubelet, lab, machine_spec, person, pod};
 use crate::steps::running;
 use crate::world::{Store, World};
 
@@ -33,12 +33,7 @@ fn a_refused_record_is_not_tried_again_before_it_or_its_object_changes() {
     let asked = |id: &str, ticket| Fact::Asked {
         ticket: Ticket(ticket),
         deadline_ms: u64::MAX,
-        request: Request::Ask {
-            machine: MachineId::new("m1"),
-            id: id.into(),
-            ask: Ask::Retry,
-            by: "ann".into(),
-        },
+        request: person("m1", id, Ask::Retry),
     };
     let refused = || Fact::RecordFailed {
         machine: MachineId::new("m1"),
@@ -136,12 +131,7 @@ fn nobody_is_told_that_a_wish_is_stored_before_it_is() {
     let mut world = World::new(lab(1));
     world.run_for(60_000);
     world.store = Store::Down;
-    let ask = || Request::Ask {
-        machine: MachineId::new("m1"),
-        id: "one".into(),
-        ask: Ask::Retry,
-        by: "ann".into(),
-    };
+    let ask = || person("m1", "one", Ask::Retry);
     let (first, again) = (world.ask(ask()), world.ask(ask()));
     world.run_for(3_000);
     assert!(!world.answers.contains_key(&first) && !world.answers.contains_key(&again));
@@ -157,12 +147,7 @@ fn nobody_waits_for_the_store_beyond_its_deadline() {
     let mut world = World::new(lab(1));
     world.run_for(60_000);
     world.store = Store::Down;
-    let ticket = world.ask(Request::Ask {
-        machine: MachineId::new("m1"),
-        id: "one".into(),
-        ask: Ask::Retry,
-        by: "ann".into(),
-    });
+    let ticket = world.ask(person("m1", "one", Ask::Retry));
     world.run_for(6_000);
     let (_, answer) = &world.answers[&ticket];
     assert!(

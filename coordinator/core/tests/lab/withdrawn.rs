@@ -2,20 +2,15 @@
 
 use coordinator_core::{
     Answer, Ask, Fact, GroupRecord, InstanceState, Joins, MachineId, MachineSpec, NotSent,
-    OverridePower, PhaseName, PowerPolicy, Request, Verb,
+    OverridePower, PhaseName, PowerPolicy, Verb,
 };
 
-use crate::declare::{bmc, delete, group, group_id, increase, kubelet, lab, machine_spec};
+use crate::declare::{bmc, delete, group, group_id, increase, kubelet, lab, machine_spec, person};
 use crate::steps::{phase, running};
 use crate::world::World;
 
 fn ask(world: &mut World, id: &str, ask: Ask) -> Answer {
-    world.call(Request::Ask {
-        machine: MachineId::new("m1"),
-        id: id.into(),
-        ask,
-        by: "ann".into(),
-    })
+    world.call(person("m1", id, ask))
 }
 
 fn power(power: OverridePower) -> Ask {
@@ -213,12 +208,7 @@ fn nobody_confirms_off_before_anybody_could_be_heard() {
 fn a_wish_for_a_machine_that_is_gone_is_not_told_as_stored() {
     let mut world = running(lab(1), 1);
     world.store = crate::world::Store::Down;
-    let ticket = world.ask(Request::Ask {
-        machine: MachineId::new("m1"),
-        id: "one".into(),
-        ask: power(OverridePower::Off),
-        by: "ann".into(),
-    });
+    let ticket = world.ask(person("m1", "one", power(OverridePower::Off)));
     world.run_for(10);
     world.tell(Fact::MachineRemoved(MachineId::new("m1")));
     world.run_for(1_000);

@@ -253,11 +253,12 @@ impl Intake {
 
     /// Whoever has been the machine of this name until now is none any more where this Node is older.
     fn outdo(&mut self, key: &Key) -> Option<Told> {
-        let entry = self.mirror.machine(&MachineId::new(&key.1))?;
-        let other = entry.place.key();
+        let id = MachineId::new(&key.1);
+        let other = self.mirror.machine_place(&id)?.key();
         if other == *key {
             return None;
         }
+        let entry = self.mirror.machine(&id)?;
         self.stand_back(other, (entry.place, entry.status))
     }
 

@@ -5,7 +5,7 @@ use coordinator_crds::group_status::Wanted;
 use http::Method;
 
 use super::{
-    super::fake_api::{Reply, count, object, writer},
+    super::fake_api::{Asked, Reply, count, object, writer},
     *,
 };
 
@@ -121,17 +121,18 @@ async fn a_change_of_a_wish_is_not_stored_in_an_object_that_has_none() {
     }
 }
 
+/// In front of a server that holds this and takes every patch.
+fn holding(status: GroupStatus) -> (Writer, Asked) {
+    let status = serde_json::to_value(status).unwrap();
+    writer(move |method| match *method {
+        Method::GET => object("Group", "workers", 9, status.clone()),
+        _ => Reply::With(200, json!({})),
+    })
+}
+
 #[tokio::test]
 async fn a_wish_that_was_seen_too_early_is_read_before_it_counts_as_gone() {
-    let (writer, asked) = writer(|method| match *method {
-        Method::GET => object(
-            "Group",
-            "workers",
-            9,
-            serde_json::to_value(wish(4)).unwrap(),
-        ),
-        _ => Reply::With(200, json!({})),
-    });
+    let (writer, asked) = holding(wish(4));
     writer.knows_group(None);
     commit(&writer, workers(), swap(CALL)).await;
     assert_eq!(count(&asked, &Method::PATCH), 1);
@@ -139,15 +140,7 @@ async fn a_wish_that_was_seen_too_early_is_read_before_it_counts_as_gone() {
 
 #[tokio::test]
 async fn a_wish_that_somebody_has_wiped_off_its_object_comes_back_with_the_next_change() {
-    let (writer, asked) = writer(|method| match *method {
-        Method::GET => object(
-            "Group",
-            "workers",
-            9,
-            serde_json::to_value(wish(5)).unwrap(),
-        ),
-        _ => Reply::With(200, json!({})),
-    });
+    let (writer, asked) = holding(wish(5));
     writer.knows_group(Some(wish(4)));
     let wiped = Place {
         version: 8,
